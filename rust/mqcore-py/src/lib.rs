@@ -1,0 +1,1 @@
+//! The native module `mqcore._core`.

@@ -1,0 +1,17 @@
+//! The ZeroMQ engine of mqcore: contexts, sockets, patterns and transports, without libzmq.
+
+mod context;
+mod error;
+pub mod options;
+pub mod pattern;
+pub mod pipe;
+mod poll;
+mod socket;
+mod sync;
+
+pub use context::Context;
+pub use error::{Errno, Error, Result};
+pub use mqcore_proto::{Frame, Message, SocketType};
+pub use options::{OptionKind, OptionValue};
+pub use poll::{POLLERR, POLLIN, POLLOUT, POLLPRI, PollItem, Pollable, poll};
+pub use socket::Socket;

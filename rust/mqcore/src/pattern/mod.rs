@@ -1,0 +1,184 @@
+//! The socket types: how each routes messages over its pipes.
+//!
+//! A pattern sees pipes and messages, nothing else. It has two halves, each called under its own lock on
+//! the thread of whoever sends or receives: [`Outgoing`] and [`Incoming`]. News for a half (a new peer, a
+//! pipe that woke) comes as a [`Command`] before the call that needs it. A type whose directions share
+//! state (REQ, REP, PAIR, XPUB...) keeps that state behind one mutex and hands out two views of it; a type
+//! that only sends or only receives has one half and a stub that refuses.
+//!
+//! A half never waits: it answers [`Refusal::Again`], and the socket waits for the half's waker.
+
+use std::sync::Arc;
+
+use mqcore_proto::{Frame, Message, SocketType};
+
+use crate::pipe::{PipeReader, PipeWriter, Wake};
+
+/// Names a peer's pipe within its socket, for its whole life.
+pub type PipeId = u64;
+
+/// What a pattern knows of a peer, fixed when its pipe is attached.
+#[derive(Debug, Default)]
+pub struct Peer {
+    /// The pipe to it.
+    pub id: PipeId,
+    /// ROUTER, STREAM: the name it is addressed by, unique among the live peers of the socket.
+    pub routing_id: Frame,
+}
+
+/// News for a half.
+pub enum Command {
+    /// A new peer. A split type (DEALER, ROUTER, STREAM) gets the writer in its outgoing half and the
+    /// reader in its incoming half, as two commands; every other type gets both ends in one command.
+    /// A peer that replaces another of the same routing id is attached without notice to the old one:
+    /// what the old one sent before is still read, what is sent from now on goes to the new one.
+    Attach {
+        /// Who it is.
+        peer: Arc<Peer>,
+        /// What it sends.
+        reader: Option<PipeReader>,
+        /// What is sent to it.
+        writer: Option<PipeWriter>,
+    },
+    /// A pipe end that slept was called, with the token that the half gave it (see [`Token`]).
+    Wake(u64),
+    /// Send no more to this peer: drop its writer (flushed). What it sent before is still read, until
+    /// its reader says closed.
+    Detach(PipeId),
+    /// New high-water marks, for every pipe of this half from now on.
+    Hwm {
+        /// For writers.
+        send: usize,
+        /// For readers.
+        receive: usize,
+    },
+    /// An option of the pattern was set.
+    Option(PatternOption),
+}
+
+/// Options that change how a pattern routes. Validated before; a type that does not know one ignores it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PatternOption {
+    /// SUB: add one reference to a prefix.
+    Subscribe(Frame),
+    /// SUB: drop one reference to a prefix.
+    Unsubscribe(Frame),
+    /// ROUTER: EHOSTUNREACH and EAGAIN instead of dropping.
+    RouterMandatory(bool),
+    /// REQ: number the requests.
+    ReqCorrelate(bool),
+    /// REQ: a new request may replace an unanswered one.
+    ReqRelaxed(bool),
+    /// XPUB: every subscription is delivered, not only the first for a prefix.
+    XpubVerbose(bool),
+    /// XPUB: every subscription and every cancellation is delivered.
+    XpubVerboser(bool),
+    /// XPUB, PUB: refuse a message that a matching peer has no room for, instead of dropping.
+    XpubNodrop(bool),
+    /// PUB, XPUB, SUB: deliver what does *not* match.
+    InvertMatching(bool),
+    /// DEALER, REQ, ROUTER: greet every new peer with an empty message.
+    ProbeRouter(bool),
+}
+
+/// Why a half did not do what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not now: no room, or nothing there. The half's waker is called when that may have changed.
+    Again,
+    /// ROUTER with mandatory, STREAM: nobody has this routing id (EHOSTUNREACH).
+    Unreachable,
+    /// REQ, REP: not this call in this state (EFSM); says what is expected.
+    State(&'static str),
+    /// This socket type never does this (ENOTSUP).
+    Unsupported,
+    /// The message cannot be sent as it is (EINVAL); says why.
+    Invalid(&'static str),
+}
+
+/// Messages that a pattern threw away, by reason; read by the socket at any time.
+#[derive(Debug, Default)]
+pub struct Drops {
+    /// PUB, ROUTER: the peer's pipe was full.
+    pub full: std::sync::atomic::AtomicU64,
+    /// ROUTER, REP: the peer was gone or never there.
+    pub unroutable: std::sync::atomic::AtomicU64,
+    /// REQ, REP, PUB: the peer sent what the pattern does not take (wrong envelope, data to a PUB).
+    pub unexpected: std::sync::atomic::AtomicU64,
+}
+
+/// The half that sends.
+pub trait Outgoing: Send {
+    /// Takes news in.
+    fn handle(&mut self, command: Command);
+
+    /// Whether a message that begins with `first` would be taken now: asked at the first part of a
+    /// multipart message, so that its last part does not fail. For a whole message call
+    /// [`try_send`](Self::try_send) at once.
+    fn check(&mut self, first: &Frame) -> Result<(), Refusal>;
+
+    /// Routes a whole message; gives it back, unchanged, if refused.
+    fn try_send(&mut self, message: Message) -> Result<(), (Refusal, Message)>;
+
+    /// Whether the socket polls as writable (column "POLLOUT" of the socket types).
+    fn writable(&mut self) -> bool;
+}
+
+/// The half that receives.
+pub trait Incoming: Send {
+    /// Takes news in.
+    fn handle(&mut self, command: Command);
+
+    /// The next message for the application, as it shall see it (ROUTER: with the routing id in front).
+    fn try_recv(&mut self) -> Result<Message, Refusal>;
+
+    /// Whether [`try_recv`](Self::try_recv) would give a message; may take one in and keep it.
+    fn readable(&mut self) -> bool;
+
+    /// Who sent the message received last; `None` before the first and for notices without a sender.
+    fn last_peer(&self) -> Option<&Arc<Peer>>;
+}
+
+/// What a new pattern is given.
+pub struct Setup {
+    /// Called when a command for the outgoing half would be [`Command::Wake`].
+    pub outgoing: Arc<dyn Wake>,
+    /// The same for the incoming half; for a type that is not split it is the same object.
+    pub incoming: Arc<dyn Wake>,
+    /// Where thrown-away messages are counted.
+    pub drops: Arc<Drops>,
+    /// RCVHWM, which also bounds XPUB's queue of notifications (0 is no bound).
+    pub receive_hwm: usize,
+}
+
+/// Whether the halves of `kind` have separate state, and so get the ends of a new pipe separately.
+pub const fn is_split(kind: SocketType) -> bool {
+    matches!(
+        kind,
+        SocketType::Dealer | SocketType::Router | SocketType::Stream
+    )
+}
+
+/// The name a half gives to a pipe end when it sets its waker: a small slot number and which end it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// The half's own number for the pipe.
+    pub slot: usize,
+    /// Whether the writer end was called (the reader end otherwise).
+    pub writer: bool,
+}
+
+impl From<Token> for u64 {
+    fn from(token: Token) -> u64 {
+        (token.slot as u64) << 1 | u64::from(token.writer)
+    }
+}
+
+impl From<u64> for Token {
+    fn from(packed: u64) -> Self {
+        Self {
+            slot: (packed >> 1) as usize,
+            writer: packed & 1 == 1,
+        }
+    }
+}

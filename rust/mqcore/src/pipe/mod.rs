@@ -1,0 +1,475 @@
+//! The path of whole messages to one peer, bounded by a high-water mark.
+//!
+//! One direction is a [`PipeWriter`] and a [`PipeReader`]; [`pipe_pair`] gives two ends with both. An end
+//! belongs to one owner at a time, who calls it from one thread at a time.
+//!
+//! The contract of sleeping: a reader that found nothing, or a writer that found no room, is *asleep* from
+//! then on, and the other end calls its [`Waker`] once when that changes. An end that is awake is not
+//! called, except that the other end's going away is always told. An owner sets its waker before it reads
+//! or writes for the first time, and treats a new end as awake.
+//!
+//! Closing: dropping the writer flushes it; the reader still gets everything that was written before it
+//! sees [`Read::Closed`]. Dropping the reader throws away what is unread; the writer sees `is_closed`.
+
+mod ring;
+mod waker;
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use mqcore_proto::Message;
+
+use crate::sync::{AtomicBool, AtomicUsize, Ordering, fence, lock};
+
+pub use waker::{Wake, Waker};
+
+/// At most so many messages go by before the reader tells the writer (which does not wake it yet).
+const CREDIT_BATCH: usize = 32;
+
+/// What bounds one direction of a pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Most messages in the pipe; 0 is no bound.
+    pub hwm: usize,
+    /// Keep only the newest message (then `hwm` has no effect).
+    pub conflate: bool,
+}
+
+impl Bound {
+    /// A bound of `hwm` messages.
+    pub const fn messages(hwm: usize) -> Self {
+        Self {
+            hwm,
+            conflate: false,
+        }
+    }
+}
+
+/// What a read found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Read {
+    /// The oldest message.
+    Message(Message),
+    /// Nothing now; the waker is called when there is.
+    Empty,
+    /// Nothing ever again: the writer is gone and all was read.
+    Closed,
+}
+
+struct Shared {
+    /// Most messages in the pipe; 0 is no bound.
+    hwm: AtomicUsize,
+    /// Newest message of a conflating pipe; unused otherwise.
+    newest: Option<Mutex<Option<Message>>>,
+    reader_asleep: AtomicBool,
+    writer_asleep: AtomicBool,
+    reader_closed: AtomicBool,
+    writer_closed: AtomicBool,
+    reader_waker: OnceLock<Waker>,
+    writer_waker: OnceLock<Waker>,
+}
+
+/// The sending end of one direction.
+pub struct PipeWriter {
+    ring: ring::Writer<Message>,
+    shared: Arc<Shared>,
+}
+
+/// The receiving end of one direction.
+pub struct PipeReader {
+    ring: ring::Reader<Message>,
+    shared: Arc<Shared>,
+    /// Items taken when the writer was told last.
+    reported: usize,
+}
+
+/// One end of a pipe that carries messages both ways.
+pub struct PipeEnd {
+    /// What the other end wrote.
+    pub reader: PipeReader,
+    /// What the other end will read.
+    pub writer: PipeWriter,
+}
+
+/// A new one-way pipe.
+pub fn pipe(bound: Bound) -> (PipeWriter, PipeReader) {
+    let shared = Arc::new(Shared {
+        hwm: AtomicUsize::new(if bound.conflate { 0 } else { bound.hwm }),
+        newest: bound.conflate.then(|| Mutex::new(None)),
+        reader_asleep: AtomicBool::new(false),
+        writer_asleep: AtomicBool::new(false),
+        reader_closed: AtomicBool::new(false),
+        writer_closed: AtomicBool::new(false),
+        reader_waker: OnceLock::new(),
+        writer_waker: OnceLock::new(),
+    });
+    let (writer, reader) = ring::ring();
+    let writer = PipeWriter {
+        ring: writer,
+        shared: Arc::clone(&shared),
+    };
+    let reader = PipeReader {
+        ring: reader,
+        shared,
+        reported: 0,
+    };
+    (writer, reader)
+}
+
+/// A new two-way pipe: `outward` bounds what the first end writes, `inward` what it reads.
+pub fn pipe_pair(outward: Bound, inward: Bound) -> (PipeEnd, PipeEnd) {
+    let (near_writer, far_reader) = pipe(outward);
+    let (far_writer, near_reader) = pipe(inward);
+    (
+        PipeEnd {
+            reader: near_reader,
+            writer: near_writer,
+        },
+        PipeEnd {
+            reader: far_reader,
+            writer: far_writer,
+        },
+    )
+}
+
+fn wake(waker: &OnceLock<Waker>) {
+    if let Some(waker) = waker.get() {
+        waker.wake();
+    }
+}
+
+impl PipeWriter {
+    /// Names whom to call when room comes back or the reader goes. Look at
+    /// [`is_closed`](Self::is_closed) afterwards: it may have gone before.
+    pub fn set_waker(&mut self, waker: Waker) {
+        let _ = self.shared.writer_waker.set(waker);
+        fence(Ordering::SeqCst); // against the fence in the reader's drop
+    }
+
+    /// Whether a message may be written now. If not, this end is asleep until there is room.
+    #[inline]
+    pub fn has_room(&mut self) -> bool {
+        let hwm = self.shared.hwm.load(Ordering::Relaxed);
+        if hwm == 0 || self.ring.queued() < hwm || self.ring.queued_now() < hwm {
+            return true;
+        }
+        self.sleep(hwm)
+    }
+
+    #[cold]
+    fn sleep(&mut self, hwm: usize) -> bool {
+        self.shared.writer_asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst); // against the fence in `PipeReader::report`
+        if self.ring.queued_now() < hwm {
+            self.shared.writer_asleep.store(false, Ordering::Relaxed);
+            return true;
+        }
+        false
+    }
+
+    /// Writes a message whether there is room or not: ask [`has_room`](Self::has_room) first, except
+    /// for what does not count against the high-water mark. The reader sees it after the next flush.
+    #[inline]
+    pub fn write(&mut self, message: Message) {
+        match &self.shared.newest {
+            None => self.ring.push(message),
+            Some(newest) => *lock(newest) = Some(message),
+        }
+    }
+
+    /// Writes a message if there is room, or gives it back.
+    #[inline]
+    pub fn try_write(&mut self, message: Message) -> Result<(), Message> {
+        if self.has_room() {
+            self.write(message);
+            Ok(())
+        } else {
+            Err(message)
+        }
+    }
+
+    /// Shows the reader what was written, and calls it if it sleeps.
+    #[inline]
+    pub fn flush(&mut self) {
+        self.ring.publish();
+        fence(Ordering::SeqCst); // against the fence in `PipeReader::read_slow`
+        if self.shared.reader_asleep.load(Ordering::Relaxed)
+            && self.shared.reader_asleep.swap(false, Ordering::AcqRel)
+        {
+            wake(&self.shared.reader_waker);
+        }
+    }
+
+    /// Whether the reader is gone.
+    #[inline]
+    pub fn is_closed(&self) -> bool {
+        self.shared.reader_closed.load(Ordering::Acquire)
+    }
+
+    /// Whether the other end waits for something to read.
+    #[inline]
+    pub fn reader_is_asleep(&self) -> bool {
+        self.shared.reader_asleep.load(Ordering::Relaxed)
+    }
+
+    /// Messages in the pipe, as far as this end knows: never too few.
+    pub fn queued(&mut self) -> usize {
+        self.ring.queued_now()
+    }
+
+    /// Changes the bound, at once; a lower one drops nothing. A writer that sleeps is called.
+    pub fn set_hwm(&mut self, hwm: usize) {
+        set_hwm(&self.shared, hwm);
+    }
+}
+
+fn set_hwm(shared: &Shared, hwm: usize) {
+    if shared.newest.is_none() {
+        shared.hwm.store(hwm, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if shared.writer_asleep.swap(false, Ordering::AcqRel) {
+            wake(&shared.writer_waker);
+        }
+    }
+}
+
+impl Drop for PipeWriter {
+    fn drop(&mut self) {
+        self.ring.publish();
+        self.shared.writer_closed.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+        self.shared.reader_asleep.store(false, Ordering::Relaxed);
+        wake(&self.shared.reader_waker);
+    }
+}
+
+impl PipeReader {
+    /// Names whom to call when there is something to read or the writer goes. Then read, to see what
+    /// came before.
+    pub fn set_waker(&mut self, waker: Waker) {
+        let _ = self.shared.reader_waker.set(waker);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Takes the oldest message.
+    #[inline]
+    pub fn read(&mut self) -> Read {
+        match self.ring.pop() {
+            Some(message) => {
+                self.count();
+                Read::Message(message)
+            }
+            None => self.read_slow(),
+        }
+    }
+
+    #[cold]
+    fn read_slow(&mut self) -> Read {
+        if self.ring.position() != self.reported {
+            self.report();
+        }
+        self.shared.reader_asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst); // against the fence in `PipeWriter::flush`
+        // Closed is looked at before the queue: what was published before the closing is then seen.
+        let closed = self.shared.writer_closed.load(Ordering::Acquire);
+        let found = match &self.shared.newest {
+            None => self.ring.pop().inspect(|_| self.count()),
+            Some(newest) => lock(newest).take(),
+        };
+        match found {
+            Some(message) => {
+                self.shared.reader_asleep.store(false, Ordering::Relaxed);
+                Read::Message(message)
+            }
+            None if closed => Read::Closed,
+            None => Read::Empty,
+        }
+    }
+
+    #[inline]
+    fn count(&mut self) {
+        let hwm = self.shared.hwm.load(Ordering::Relaxed);
+        if self.ring.position() - self.reported >= hwm.div_ceil(2).clamp(1, CREDIT_BATCH) {
+            self.report();
+        }
+    }
+
+    /// Gives credit back; calls a sleeping writer when the pipe is down to half of its bound.
+    fn report(&mut self) {
+        self.reported = self.ring.position();
+        self.ring.report();
+        fence(Ordering::SeqCst); // against the fence in `PipeWriter::sleep`
+        if self.shared.writer_asleep.load(Ordering::Relaxed) {
+            let hwm = self.shared.hwm.load(Ordering::Relaxed);
+            if self.ring.available() <= hwm / 2
+                && self.shared.writer_asleep.swap(false, Ordering::AcqRel)
+            {
+                wake(&self.shared.writer_waker);
+            }
+        }
+    }
+
+    /// Whether the writer is gone (there may still be something to read).
+    #[inline]
+    pub fn is_closed(&self) -> bool {
+        self.shared.writer_closed.load(Ordering::Acquire)
+    }
+
+    /// Whether a read would find a message, without falling asleep over it.
+    pub fn has_message(&mut self) -> bool {
+        match &self.shared.newest {
+            None => self.ring.available() > 0,
+            Some(newest) => lock(newest).is_some(),
+        }
+    }
+
+    /// Messages that could be read now.
+    pub fn queued(&self) -> usize {
+        match &self.shared.newest {
+            None => self.ring.available(),
+            Some(newest) => usize::from(lock(newest).is_some()),
+        }
+    }
+
+    /// Changes the bound, at once; a lower one drops nothing. A writer that sleeps is called.
+    pub fn set_hwm(&mut self, hwm: usize) {
+        set_hwm(&self.shared, hwm);
+    }
+}
+
+impl Drop for PipeReader {
+    fn drop(&mut self) {
+        self.shared.reader_closed.store(true, Ordering::Release);
+        fence(Ordering::SeqCst); // against the fence in `PipeWriter::set_waker`
+        wake(&self.shared.writer_waker);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Remembers the tokens it was called with.
+    #[derive(Default)]
+    struct Calls(Mutex<Vec<u64>>);
+
+    impl Wake for Calls {
+        fn wake(&self, token: u64) {
+            lock(&self.0).push(token);
+        }
+    }
+
+    impl Calls {
+        fn take(&self) -> Vec<u64> {
+            std::mem::take(&mut *lock(&self.0))
+        }
+    }
+
+    const READER: u64 = 1;
+    const WRITER: u64 = 2;
+
+    fn watched(bound: Bound) -> (PipeWriter, PipeReader, Arc<Calls>) {
+        let calls = Arc::new(Calls::default());
+        let (mut writer, mut reader) = pipe(bound);
+        writer.set_waker(Waker::new(calls.clone(), WRITER));
+        reader.set_waker(Waker::new(calls.clone(), READER));
+        (writer, reader, calls)
+    }
+
+    fn message(number: usize) -> Message {
+        number.to_string().as_str().into()
+    }
+
+    #[test]
+    fn only_a_sleeping_reader_is_called_and_once() {
+        let (mut writer, mut reader, calls) = watched(Bound::messages(0));
+        writer.write(message(0));
+        writer.flush();
+        assert!(calls.take().is_empty(), "an end that never slept is awake");
+        assert_eq!(reader.read(), Read::Message(message(0)));
+        assert_eq!(reader.read(), Read::Empty);
+        writer.write(message(1));
+        assert!(calls.take().is_empty(), "nothing is visible before flush");
+        writer.flush();
+        writer.write(message(2));
+        writer.flush();
+        assert_eq!(calls.take(), [READER]);
+    }
+
+    #[test]
+    fn full_pipe_refuses_and_calls_the_writer_at_half() {
+        let (mut writer, mut reader, calls) = watched(Bound::messages(10));
+        for number in 0..10 {
+            writer.try_write(message(number)).unwrap();
+        }
+        assert_eq!(writer.try_write(message(10)), Err(message(10)));
+        writer.flush();
+        for number in 0..4 {
+            assert_eq!(reader.read(), Read::Message(message(number)));
+        }
+        assert!(calls.take().is_empty());
+        for number in 4..10 {
+            assert_eq!(reader.read(), Read::Message(message(number)));
+        }
+        assert_eq!(calls.take(), [WRITER]);
+        assert!(writer.has_room());
+    }
+
+    #[test]
+    fn writer_of_a_pipe_of_one_is_called_after_every_read() {
+        let (mut writer, mut reader, calls) = watched(Bound::messages(1));
+        for number in 0..3 {
+            writer.try_write(message(number)).unwrap();
+            writer.flush();
+            assert!(!writer.has_room());
+            assert_eq!(reader.read(), Read::Message(message(number)));
+            assert_eq!(calls.take(), [WRITER]);
+        }
+    }
+
+    #[test]
+    fn dropped_writer_leaves_everything_to_the_reader() {
+        let (mut writer, mut reader, calls) = watched(Bound::messages(0));
+        writer.write(message(0));
+        writer.write(message(1));
+        drop(writer);
+        assert_eq!(calls.take(), [READER]);
+        assert_eq!(reader.read(), Read::Message(message(0)));
+        assert_eq!(reader.read(), Read::Message(message(1)));
+        assert_eq!(reader.read(), Read::Closed);
+        assert_eq!(reader.read(), Read::Closed);
+    }
+
+    #[test]
+    fn dropped_reader_is_told_to_the_writer() {
+        let (writer, reader, calls) = watched(Bound::messages(0));
+        drop(reader);
+        assert_eq!(calls.take(), [WRITER]);
+        assert!(writer.is_closed());
+    }
+
+    #[test]
+    fn conflating_pipe_keeps_the_newest_only() {
+        let (mut writer, mut reader, calls) = watched(Bound {
+            hwm: 1,
+            conflate: true,
+        });
+        assert_eq!(reader.read(), Read::Empty);
+        for number in 0..5 {
+            writer.try_write(message(number)).unwrap();
+            writer.flush();
+        }
+        assert_eq!(calls.take(), [READER]);
+        assert_eq!(reader.read(), Read::Message(message(4)));
+        assert_eq!(reader.read(), Read::Empty);
+    }
+
+    #[test]
+    fn raised_bound_calls_a_sleeping_writer() {
+        let (mut writer, _reader, calls) = watched(Bound::messages(1));
+        writer.write(message(0));
+        assert!(!writer.has_room());
+        writer.set_hwm(2);
+        assert_eq!(calls.take(), [WRITER]);
+        assert!(writer.has_room());
+    }
+}
