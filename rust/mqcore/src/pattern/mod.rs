@@ -8,7 +8,7 @@
 //!
 //! A half never waits: it answers [`Refusal::Again`], and the socket waits for the half's waker.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use mqcore_proto::{Frame, Message, SocketType};
 
@@ -17,13 +17,15 @@ use crate::pipe::{PipeReader, PipeWriter, Wake};
 /// Names a peer's pipe within its socket, for its whole life.
 pub type PipeId = u64;
 
-/// What a pattern knows of a peer, fixed when its pipe is attached.
+/// What a pattern knows of a peer.
 #[derive(Debug, Default)]
 pub struct Peer {
     /// The pipe to it.
     pub id: PipeId,
     /// ROUTER, STREAM: the name it is addressed by, unique among the live peers of the socket.
     pub routing_id: Frame,
+    /// What its connection says of itself (`Socket-Type`, `Peer-Address`...); replaced at a reconnect.
+    pub metadata: Mutex<Vec<(String, String)>>,
 }
 
 /// News for a half.
