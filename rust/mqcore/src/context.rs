@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::error::{Errno, Error, Result};
-use crate::io::{IoPool, Resolver, ThreadConfig};
+use crate::io::{IoPool, Resolver};
 use crate::options::ContextOptions;
 use crate::port::Port;
 use crate::sync::{Alive, Tally, Woken, lock};
@@ -141,11 +141,8 @@ impl Context {
         if let Some(pool) = &*pool {
             return Ok(Arc::clone(pool));
         }
-        let config = self.with_options(|options| ThreadConfig {
-            count: options.io_threads,
-            name_prefix: options.thread_name_prefix(),
-        });
-        let started = Arc::new(IoPool::start(&config, Arc::clone(&self.inner.resolver))?);
+        let options = self.with_options(Clone::clone);
+        let started = Arc::new(IoPool::start(&options, &self.inner.resolver)?);
         *pool = Some(Arc::clone(&started));
         Ok(started)
     }

@@ -7,6 +7,31 @@ pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, fence};
 
+/// Shared ownership that loom follows, for what it shall check.
+#[cfg(loom)]
+pub(crate) use loom::sync::Arc as CheckedArc;
+#[cfg(not(loom))]
+pub(crate) use std::sync::Arc as CheckedArc;
+
+/// A cell that loom watches for concurrent access.
+#[cfg(loom)]
+pub(crate) use loom::cell::UnsafeCell as CheckedCell;
+
+#[cfg(not(loom))]
+pub(crate) struct CheckedCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(loom))]
+impl<T> CheckedCell<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    #[inline]
+    pub(crate) fn with_mut<R>(&self, access: impl FnOnce(*mut T) -> R) -> R {
+        access(self.0.get())
+    }
+}
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 

@@ -9,6 +9,7 @@ use mio::Registry;
 
 use super::session::{Session, SessionConfig};
 use super::thread::{IoPool, IoThread, Next, Turn, register};
+use crate::error::Errno;
 use crate::monitor::{Counters, EventKind};
 use crate::sync::lock;
 use crate::transport::Listener;
@@ -72,7 +73,8 @@ impl Acceptor {
                 .port
                 .monitor
                 .emit(EventKind::Closed, fd as u32, &self.config.address);
-            self.thread.unlisten(Arc::clone(self));
+            // Its children may live on any of the threads.
+            self.pool.unlisten(self);
         }
     }
 
@@ -108,7 +110,13 @@ impl Acceptor {
                         thread.adopt(session);
                     }
                 }
-                Ok(None) => return Next::Wait(None),
+                Ok(None) => {
+                    let refused = Errno::ACCESS.0 as u32;
+                    monitor.emit(EventKind::AcceptFailed, refused, &self.config.address);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Next::Wait(None);
+                }
                 Err(error) => {
                     let number = error.raw_os_error().unwrap_or(0);
                     monitor.emit(

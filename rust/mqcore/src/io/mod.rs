@@ -8,5 +8,6 @@ mod thread;
 mod timer;
 
 pub(crate) use listener::Acceptor;
+pub(crate) use resolver::Resolver;
 pub(crate) use session::{Session, SessionConfig};
-pub(crate) use thread::{IoPool, ThreadConfig};
+pub(crate) use thread::IoPool;

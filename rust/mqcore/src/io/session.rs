@@ -33,7 +33,7 @@ use mqcore_proto::{
 
 use super::command::Command;
 use super::thread::{IoThread, Next, READ_BUFFER, Ready, Turn, deregister, register};
-use crate::endpoint::{Endpoint, TcpHost};
+use crate::endpoint::{Endpoint, TcpAddress};
 use crate::error::Errno;
 use crate::monitor::{Counters, EventKind};
 use crate::options::SocketOptions;
@@ -41,7 +41,7 @@ use crate::pattern::{Peer, PipeId};
 use crate::pipe::{Bound, PipeEnd, Read, Wake, Waker, pipe_pair};
 use crate::port::{Link as PeerLink, Port, next_id};
 use crate::sync::{Alive, Tally, lock};
-use crate::transport::{Address, Stream, finish_connect, start_connect};
+use crate::transport::{ResolvedAddress, Stream, Target, finish_connect, start_connect};
 
 /// Bytes encoded before they are written: enough for large writes, little enough to stay in the cache.
 const OUT_BATCH: usize = 64 * 1024;
@@ -118,7 +118,9 @@ enum Phase {
 struct Dialer {
     target: Endpoint,
     /// Addresses not yet tried in this attempt.
-    addresses: VecDeque<Address>,
+    addresses: VecDeque<ResolvedAddress>,
+    /// Where to connect from, for the addresses that the resolver finds.
+    source: Option<TcpAddress>,
     answer: Option<io::Result<Vec<SocketAddr>>>,
     /// Attempts since the last completed handshake.
     failures: u32,
@@ -207,6 +209,7 @@ impl Session {
         let dialer = Dialer {
             target,
             addresses: VecDeque::new(),
+            source: None,
             answer: None,
             failures: 0,
         };
@@ -216,10 +219,14 @@ impl Session {
         let session = Self::new(config, thread, phase, Some(dialer));
         if keeps_pipe(config.port.kind, &config.options) {
             let mut core = lock(&session.core);
-            let wanted = Frame::from(&config.options.connect_routing_id[..]);
-            core.attach(&session, &wanted).ok()?;
+            core.attach(&session, &given_name(&config.options)).ok()?;
         }
         Some(session)
+    }
+
+    /// Asks it to end: what is queued goes out until `deadline` (`None`: for ever).
+    pub(crate) fn end_by(self: &Arc<Self>, deadline: Option<Instant>) {
+        self.thread.post(Command::End(Arc::clone(self), deadline));
     }
 
     /// Begins to live on its thread.
@@ -299,7 +306,7 @@ impl Session {
 impl PeerLink for Session {
     fn end(&self, deadline: Option<Instant>) {
         if let Some(me) = self.me.upgrade() {
-            self.thread.post(Command::End(me, deadline));
+            me.end_by(deadline);
         }
     }
 }
@@ -321,20 +328,19 @@ impl Wake for Session {
     }
 }
 
+/// What the socket shall call the peer it connects to; empty if the peer says it.
+fn given_name(options: &SocketOptions) -> Frame {
+    Frame::from(options.connect_routing_id.as_deref().unwrap_or_default())
+}
+
 /// Whether the pipe outlives a connection.
 fn keeps_pipe(kind: SocketType, options: &SocketOptions) -> bool {
     !options.immediate
         && match kind {
             SocketType::Pair | SocketType::Dealer | SocketType::Req | SocketType::Push => true,
-            SocketType::Router => !options.connect_routing_id.is_empty(),
+            SocketType::Router => options.connect_routing_id.is_some(),
             _ => false,
         }
-}
-
-/// Whether CONFLATE has its effect.
-fn conflates(kind: SocketType, options: &SocketOptions) -> bool {
-    use SocketType::{Dealer, Pub, Pull, Push, Sub};
-    options.conflate && matches!(kind, Pull | Push | Sub | Pub | Dealer)
 }
 
 impl Core {
@@ -364,7 +370,14 @@ impl Core {
                     None => Next::Wait(None),
                     Some(Ok(addresses)) => {
                         if let Some(dialer) = &mut self.dialer {
-                            dialer.addresses = addresses.into_iter().map(Address::Tcp).collect();
+                            let source = &dialer.source;
+                            dialer.addresses = addresses
+                                .into_iter()
+                                .map(|address| ResolvedAddress::Tcp {
+                                    address,
+                                    source: source.clone(),
+                                })
+                                .collect();
                         }
                         self.dial_next(session, turn)
                     }
@@ -399,23 +412,16 @@ impl Core {
             return self.die(session, turn);
         };
         dialer.addresses.clear();
-        match &dialer.target {
-            Endpoint::Tcp(tcp) => match &tcp.host {
-                TcpHost::Name(name) => {
-                    let ipv6 = session.config.options.ipv6;
-                    self.phase = Phase::Resolving;
-                    turn.thread
-                        .resolve(Arc::clone(session), name, tcp.port.unwrap_or(0), ipv6);
-                    return Next::Wait(None);
-                }
-                TcpHost::Ip(ip) => {
-                    let address = SocketAddr::new(*ip, tcp.port.unwrap_or(0));
-                    dialer.addresses.push_back(Address::Tcp(address));
-                }
-                TcpHost::Any => {}
-            },
-            Endpoint::Ipc(ipc) => dialer.addresses.push_back(Address::Ipc(ipc.clone())),
-            Endpoint::Inproc(_) => {}
+        match Target::of(&dialer.target) {
+            Ok(Target::Resolved(address)) => dialer.addresses.push_back(address),
+            Ok(Target::Lookup { host, port, source }) => {
+                dialer.source = source;
+                self.phase = Phase::Resolving;
+                let ipv6 = session.config.options.ipv6;
+                turn.thread.resolve(Arc::clone(session), &host, port, ipv6);
+                return Next::Wait(None);
+            }
+            Err(_) => {} // an interface that may come yet: an attempt that failed
         }
         self.dial_next(session, turn)
     }
@@ -452,7 +458,13 @@ impl Core {
         };
         let deadline = *deadline;
         let failed = if ready.writable || ready.hangup {
-            finish_connect(stream).is_err()
+            match finish_connect(stream) {
+                Ok(()) => false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Next::Wait(deadline);
+                }
+                Err(_) => true,
+            }
         } else if deadline.is_some_and(|deadline| turn.now >= deadline) {
             true
         } else {
@@ -491,7 +503,7 @@ impl Core {
     /// shall not try again ends.
     fn wait(&mut self, session: &Arc<Session>, turn: &mut Turn<'_>) -> Next {
         let options = &session.config.options;
-        let (Some(dialer), Some(base)) = (&mut self.dialer, options.reconnect_ivl) else {
+        let (Some(dialer), Some(base)) = (&mut self.dialer, options.reconnect_delay()) else {
             return self.die(session, turn);
         };
         if self.ending.is_some() && has_nothing_left(&mut self.pipe) {
@@ -759,8 +771,9 @@ impl Core {
         if self.ending.is_some() {
             return Err(Loss::Finished);
         }
-        let wanted = if self.dialer.is_some() && !config.options.connect_routing_id.is_empty() {
-            Frame::from(&config.options.connect_routing_id[..])
+        let given = given_name(&config.options);
+        let wanted = if self.dialer.is_some() && !given.is_empty() {
+            given
         } else {
             info.routing_id
         };
@@ -793,7 +806,7 @@ impl Core {
         let Some(name) = port.claim(wanted, session.id) else {
             return Err(Loss::Refused);
         };
-        let conflate = conflates(port.kind, options);
+        let conflate = options.conflates(port.kind);
         let outward = Bound {
             send: Some(options.sndhwm),
             receive: None,
@@ -983,7 +996,7 @@ impl Link {
         };
         config.heartbeat = options.heartbeat_ivl.map(|interval| Heartbeat {
             interval,
-            timeout: options.heartbeat_timeout.unwrap_or(interval),
+            timeout: options.heartbeat_patience().unwrap_or(interval),
             ttl: options.heartbeat_ttl,
         });
         config.handshake_timeout = options.handshake_ivl;

@@ -29,21 +29,13 @@ use super::session::Session;
 use super::timer::Timers;
 use crate::error::{Errno, Error, Result};
 use crate::mailbox::Mailbox;
+use crate::options::ContextOptions;
 use crate::sync::lock;
 
 /// Bytes read from a stream at once, into one buffer that the thread's sessions share.
 pub(super) const READ_BUFFER: usize = 64 * 1024;
 
 const WAKE: Token = Token(usize::MAX);
-
-/// How the I/O threads of a context are made.
-#[derive(Clone, Debug)]
-pub(crate) struct ThreadConfig {
-    /// How many.
-    pub(crate) count: usize,
-    /// What their names begin with.
-    pub(crate) name_prefix: String,
-}
 
 /// The I/O threads of a context, started with the first endpoint that needs one.
 pub(crate) struct IoPool {
@@ -93,23 +85,27 @@ pub(super) enum Next {
 
 impl IoPool {
     /// Starts the threads.
-    pub(crate) fn start(config: &ThreadConfig, resolver: Arc<Resolver>) -> Result<Self> {
-        let mut threads = Vec::with_capacity(config.count);
-        let mut joins = Vec::with_capacity(config.count);
-        for index in 0..config.count {
+    pub(crate) fn start(options: &ContextOptions, resolver: &Arc<Resolver>) -> Result<Self> {
+        let mut threads = Vec::with_capacity(options.io_threads);
+        let mut joins = Vec::with_capacity(options.io_threads);
+        for index in 0..options.io_threads {
             let poll = Poll::new()?;
             let thread = Arc::new(IoThread {
                 commands: Mailbox::new(),
                 waker: mio::Waker::new(poll.registry(), WAKE)?,
                 asleep: AtomicBool::new(false),
                 load: AtomicUsize::new(0),
-                resolver: Arc::clone(&resolver),
+                resolver: Arc::clone(resolver),
             });
-            let name = format!("{}ZMQbg/IO/{index}", config.name_prefix);
             let own = Arc::clone(&thread);
+            let pinning = options.clone();
             let join = std::thread::Builder::new()
-                .name(name)
-                .spawn(move || Loop::new(own, poll).run())?;
+                .name(options.io_thread_name(index))
+                .spawn(move || {
+                    // An affinity that the system does not take leaves the thread where it is.
+                    let _ = pinning.pin_current_thread();
+                    Loop::new(own, poll).run();
+                })?;
             threads.push(thread);
             joins.push(join);
         }
@@ -137,6 +133,13 @@ impl IoPool {
                     ),
                 )
             })
+    }
+
+    /// A listener was closed.
+    pub(super) fn unlisten(&self, acceptor: &Arc<Acceptor>) {
+        for thread in &self.threads {
+            thread.post(Command::Unlisten(Arc::clone(acceptor)));
+        }
     }
 
     /// Ends the threads and waits for them.
@@ -171,11 +174,6 @@ impl IoThread {
     pub(crate) fn listen(&self, acceptor: Arc<Acceptor>) {
         self.load.fetch_add(1, Ordering::Relaxed);
         self.post(Command::Listen(acceptor));
-    }
-
-    /// A listener on this thread was closed.
-    pub(crate) fn unlisten(&self, acceptor: Arc<Acceptor>) {
-        self.post(Command::Unlisten(acceptor));
     }
 
     /// Has a host name looked up, and the answer sent to `session`.
