@@ -39,7 +39,7 @@ impl Context {
     pub fn new() -> Self {
         Self {
             inner: Arc::new(Inner {
-                options: Mutex::new(ContextOptions::new()),
+                options: Mutex::new(ContextOptions::default()),
                 names: Names::default(),
                 pool: Mutex::new(None),
                 resolver: Resolver::new(),
