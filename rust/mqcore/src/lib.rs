@@ -1,6 +1,7 @@
 //! The ZeroMQ engine of mqcore: contexts, sockets, patterns and transports, without libzmq.
 
 mod context;
+pub mod endpoint;
 mod error;
 pub mod options;
 pub mod pattern;
