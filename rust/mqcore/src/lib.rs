@@ -9,6 +9,7 @@ pub mod pipe;
 mod poll;
 mod socket;
 mod sync;
+pub mod transport;
 
 pub use context::Context;
 pub use error::{Errno, Error, Result};
