@@ -1,6 +1,7 @@
 //! The ZeroMQ engine of mqcore: contexts, sockets, patterns and transports, without libzmq.
 
 mod context;
+pub mod endpoint;
 mod error;
 pub mod options;
 pub mod pattern;
@@ -8,6 +9,7 @@ pub mod pipe;
 mod poll;
 mod socket;
 mod sync;
+pub mod transport;
 
 pub use context::Context;
 pub use error::{Errno, Error, Result};
