@@ -147,11 +147,6 @@ impl Context {
         Ok(started)
     }
 
-    /// The I/O threads, if there are any.
-    pub(crate) fn running_pool(&self) -> Option<Arc<IoPool>> {
-        lock(&self.inner.pool).clone()
-    }
-
     /// Enters a new socket's port. ETERM, EMFILE.
     pub(crate) fn enroll(&self, id: u64, port: &Arc<Port>) -> Result<Alive> {
         let most = self.with_options(|options| options.max_sockets);

@@ -7,7 +7,34 @@
 //! that only sends or only receives has one half and a stub that refuses.
 //!
 //! A half never waits: it answers [`Refusal::Again`], and the socket waits for the half's waker.
+//!
+//! No call looks at idle peers: a half keeps the pipes that woke on a list, each once.
 
+mod dealer;
+mod distributor;
+mod fair_queue;
+mod joint;
+mod load_balancer;
+mod pair;
+mod peers;
+mod pub_;
+mod publisher;
+mod pull;
+mod push;
+mod rep;
+mod req;
+mod router;
+mod routing_table;
+mod stream;
+mod sub;
+mod subscriber;
+mod subscriptions;
+#[cfg(all(test, not(loom)))]
+mod testing;
+mod xpub;
+mod xsub;
+
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mqcore_proto::{Frame, Message, SocketType};
@@ -101,12 +128,13 @@ pub enum Refusal {
 /// Messages that a pattern threw away, by reason; read by the socket at any time.
 #[derive(Debug, Default)]
 pub struct Drops {
-    /// PUB, ROUTER: the peer's pipe was full.
-    pub full: std::sync::atomic::AtomicU64,
+    /// PUB, XPUB, XSUB, ROUTER, REP: the peer's pipe was full.
+    pub full: AtomicU64,
     /// ROUTER, REP: the peer was gone or never there.
-    pub unroutable: std::sync::atomic::AtomicU64,
-    /// REQ, REP, PUB: the peer sent what the pattern does not take (wrong envelope, data to a PUB).
-    pub unexpected: std::sync::atomic::AtomicU64,
+    pub unroutable: AtomicU64,
+    /// REQ, REP, PUB, PUSH, STREAM: the peer sent what the pattern does not take (wrong envelope, late
+    /// reply, data to a PUB); a peer that was dropped for too many subscriptions counts once.
+    pub unexpected: AtomicU64,
 }
 
 /// The half that sends.
@@ -159,6 +187,103 @@ pub const fn is_split(kind: SocketType) -> bool {
         kind,
         SocketType::Dealer | SocketType::Router | SocketType::Stream
     )
+}
+
+/// Which half of a type that is not split takes its commands: the half that is no stub, and for a type
+/// with two views of one state the outgoing one (its incoming view would do the same).
+pub const fn takes_commands(kind: SocketType) -> Half {
+    match kind {
+        SocketType::Pull | SocketType::Sub => Half::Incoming,
+        _ => Half::Outgoing,
+    }
+}
+
+/// One of the two halves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// The [`Outgoing`] one.
+    Outgoing,
+    /// The [`Incoming`] one.
+    Incoming,
+}
+
+/// The two halves of a pattern.
+pub type Halves = (Box<dyn Outgoing>, Box<dyn Incoming>);
+
+/// A new pattern of type `kind`, without peers and with every option at its default.
+pub fn new(kind: SocketType, setup: Setup) -> Halves {
+    match kind {
+        SocketType::Pair => pair::new(setup),
+        SocketType::Pub => pub_::new(setup),
+        SocketType::Sub => sub::new(setup),
+        SocketType::Req => req::new(setup),
+        SocketType::Rep => rep::new(setup),
+        SocketType::Dealer => dealer::new(setup),
+        SocketType::Router => router::new(setup),
+        SocketType::Pull => pull::new(setup),
+        SocketType::Push => push::new(setup),
+        SocketType::Xpub => xpub::new(setup),
+        SocketType::Xsub => xsub::new(setup),
+        SocketType::Stream => stream::new(setup),
+    }
+}
+
+/// The half that a type does not have. Ignores commands: they belong to the other half.
+struct Stub;
+
+impl Outgoing for Stub {
+    fn handle(&mut self, _command: Command) {}
+
+    fn check(&mut self, _first: &Frame) -> Result<(), Refusal> {
+        Err(Refusal::Unsupported)
+    }
+
+    fn try_send(&mut self, message: Message) -> Result<(), (Refusal, Message)> {
+        Err((Refusal::Unsupported, message))
+    }
+
+    fn writable(&mut self) -> bool {
+        false
+    }
+}
+
+impl Incoming for Stub {
+    fn handle(&mut self, _command: Command) {}
+
+    fn try_recv(&mut self) -> Result<Message, Refusal> {
+        Err(Refusal::Unsupported)
+    }
+
+    fn readable(&mut self) -> bool {
+        false
+    }
+
+    fn last_peer(&self) -> Option<&Arc<Peer>> {
+        None
+    }
+}
+
+/// Most messages that one call throws away or takes in while it looks for one to deliver. Then it lets
+/// the socket look at its deadline and its commands: a peer that floods cannot hold a caller.
+const TURN: usize = 4096;
+
+/// Makes `last` name `peer`; costs nothing if it does already.
+#[inline]
+fn remember(last: &mut Option<Arc<Peer>>, peer: &Arc<Peer>) {
+    if !last.as_ref().is_some_and(|known| Arc::ptr_eq(known, peer)) {
+        *last = Some(Arc::clone(peer));
+    }
+}
+
+/// Greets a new peer with an empty message, so that a ROUTER there learns its routing id.
+fn probe(writer: &mut PipeWriter) {
+    writer.write(Frame::empty().into());
+    writer.flush();
+}
+
+/// One message more was thrown away.
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 /// The name a half gives to a pipe end when it sets its waker: a small slot number and which end it is.

@@ -4,6 +4,7 @@
 //! descriptor). Nothing here waits for a name: [`Target`] says when one has to be looked up first, except
 //! that a bind, which runs on the caller's thread, looks its own host up.
 
+pub(crate) mod inproc;
 mod ipc;
 mod tcp;
 
