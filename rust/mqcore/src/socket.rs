@@ -17,6 +17,7 @@ use crate::monitor::EventKind;
 use crate::options::{Change, Live, OptionValue, Reading, SocketOptions};
 use crate::pattern::{
     Command, Incoming, Outgoing, PatternOption, Refusal, Setup, is_split, new as new_pattern,
+    only_receives, only_sends,
 };
 use crate::pipe::Wake;
 use crate::poll::{POLLIN, POLLOUT};
@@ -169,7 +170,9 @@ impl Sending {
     fn fresh(&mut self, inner: &Inner) -> Result<&mut dyn Outgoing> {
         inner.check()?;
         let half = self.half.as_deref_mut().ok_or_else(closed)?;
-        news(&inner.port.outbox, |command| half.handle(command));
+        if !only_receives(inner.kind) {
+            news(&inner.port.outbox, |command| half.handle(command));
+        }
         Ok(half)
     }
 }
@@ -179,7 +182,9 @@ impl Receiving {
     fn fresh(&mut self, inner: &Inner) -> Result<&mut dyn Incoming> {
         inner.check()?;
         let half = self.half.as_deref_mut().ok_or_else(closed)?;
-        news(&inner.port.inbox, |command| half.handle(command));
+        if !only_sends(inner.kind) {
+            news(&inner.port.inbox, |command| half.handle(command));
+        }
         Ok(half)
     }
 
@@ -677,9 +682,7 @@ impl Socket {
     fn take_in_news(&self) {
         let inner = &*self.inner;
         let _ = lock(&inner.outgoing).fresh(inner).map(|_| ());
-        if is_split(inner.kind) {
-            let _ = lock(&inner.incoming).fresh(inner).map(|_| ());
-        }
+        let _ = lock(&inner.incoming).fresh(inner).map(|_| ());
     }
 
     // Options.

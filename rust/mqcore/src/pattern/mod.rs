@@ -286,6 +286,16 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
+/// Whether `kind` never receives: its incoming half is a stub, and takes no commands.
+pub const fn only_sends(kind: SocketType) -> bool {
+    matches!(kind, SocketType::Pub | SocketType::Push)
+}
+
+/// Whether `kind` never sends: its outgoing half is a stub, and takes no commands.
+pub const fn only_receives(kind: SocketType) -> bool {
+    matches!(kind, SocketType::Sub | SocketType::Pull)
+}
+
 /// The name a half gives to a pipe end when it sets its waker: a small slot number and which end it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
