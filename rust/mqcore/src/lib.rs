@@ -3,6 +3,7 @@
 mod context;
 pub mod endpoint;
 mod error;
+pub mod io;
 pub mod options;
 pub mod pattern;
 pub mod pipe;

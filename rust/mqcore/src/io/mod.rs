@@ -1,0 +1,3 @@
+//! The I/O threads and what works for them.
+
+pub mod resolver;
