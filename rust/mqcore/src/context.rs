@@ -42,7 +42,7 @@ impl Context {
                 options: Mutex::new(ContextOptions::default()),
                 names: Names::default(),
                 pool: Mutex::new(None),
-                resolver: Resolver::new(),
+                resolver: Arc::new(Resolver::new()),
                 tally: Arc::default(),
                 ports: Mutex::default(),
                 shut_down: AtomicBool::new(false),

@@ -3,7 +3,7 @@
 mod context;
 pub mod endpoint;
 mod error;
-mod io;
+pub mod io;
 mod mailbox;
 mod monitor;
 pub mod options;

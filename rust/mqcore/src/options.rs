@@ -1,6 +1,6 @@
 //! Socket options and context options: their numbers, rules, defaults and storage.
 //!
-//! [`table`] is the one list of socket options; setting, reading and [`kind_of`] only look it up. A refused
+//! The module `table` is the one list of socket options; setting, reading and [`kind_of`] only look it up. A refused
 //! value changes nothing, and an option that mqcore does not have yet is never accepted and ignored.
 
 mod context;

@@ -2,7 +2,7 @@
 
 mod command;
 mod listener;
-mod resolver;
+pub mod resolver;
 mod session;
 mod thread;
 mod timer;

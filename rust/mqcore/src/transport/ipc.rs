@@ -289,12 +289,12 @@ impl Filter {
     }
 
     fn lets_in(&self, stream: &UnixStream) -> bool {
-        let Ok(peer) = rustix::net::sockopt::socket_peercred(stream) else {
+        let Ok(peer) = super::credentials(stream) else {
             return false;
         };
-        self.pids.contains(&peer.pid.as_raw_nonzero().get())
-            || self.uids.contains(&peer.uid.as_raw())
-            || self.gids.contains(&peer.gid.as_raw())
+        self.pids.contains(&peer.pid())
+            || self.uids.contains(&peer.uid())
+            || self.gids.contains(&peer.gid())
     }
 }
 

@@ -24,6 +24,8 @@ use crate::endpoint::{Endpoint, IpcAddress, TcpAddress};
 use crate::error::{Errno, Error, Result};
 use crate::options::SocketOptions;
 
+pub(crate) use tcp::choose;
+
 /// A connection's bytes.
 #[derive(Debug)]
 pub enum Stream {
@@ -84,13 +86,8 @@ impl Stream {
                 Ok(peer) => peer.ip().to_canonical().to_string(),
                 Err(_) => String::new(),
             },
-            Self::Unix(stream) => match rustix::net::sockopt::socket_peercred(stream) {
-                Ok(peer) => format!(
-                    "localhost:{}:{}:{}",
-                    peer.uid.as_raw(),
-                    peer.gid.as_raw(),
-                    peer.pid.as_raw_nonzero()
-                ),
+            Self::Unix(stream) => match credentials(stream) {
+                Ok(peer) => format!("localhost:{}:{}:{}", peer.uid(), peer.gid(), peer.pid()),
                 Err(_) => String::new(),
             },
         }
@@ -126,6 +123,12 @@ impl AsRawFd for Stream {
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()
     }
+}
+
+/// Who connected. The process is 0 if it lives where this one cannot see it (another container), which
+/// rustix' non-zero `Pid` cannot hold.
+fn credentials(stream: &UnixStream) -> nix::Result<nix::sys::socket::UnixCredentials> {
+    nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials)
 }
 
 fn tcp_text(address: Option<SocketAddr>) -> String {
