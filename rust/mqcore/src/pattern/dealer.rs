@@ -97,7 +97,9 @@ impl Incoming for Receiving {
             } => {
                 self.peers.attach(peer, reader, ());
             }
-            Command::Wake(token) => self.peers.wake(Token::from(token).slot),
+            Command::Wake(token) => {
+                self.peers.wake_or_end(Token::from(token).slot);
+            }
             Command::Hwm { receive, .. } => self.peers.set_hwm(receive),
             Command::Attach { .. } | Command::Detach(_) | Command::Option(_) => {}
         }

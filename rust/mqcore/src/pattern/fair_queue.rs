@@ -91,6 +91,17 @@ impl<T> FairQueue<T> {
         None
     }
 
+    /// The same, but a pipe that has ended and has nothing left to read is forgotten at once: for an
+    /// owner who may not read for long. Returns what belonged to it.
+    pub(super) fn wake_or_end(&mut self, slot: usize) -> Option<T> {
+        let reader = &mut self.slots.get_mut(slot)?.reader;
+        if reader.is_closed() && !reader.has_message() {
+            return self.remove(slot);
+        }
+        self.wake(slot);
+        None
+    }
+
     /// Calls the owner's own waker: for one that stops before everything is read, and then waits.
     pub(super) fn call_again(&self) {
         if let Some(&slot) = self.active.front() {

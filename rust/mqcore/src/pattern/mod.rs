@@ -104,6 +104,9 @@ pub enum PatternOption {
     XpubVerboser(bool),
     /// XPUB, PUB: refuse a message that a matching peer has no room for, instead of dropping.
     XpubNodrop(bool),
+    /// PUB, XPUB: most bytes that the subscriptions of one peer may take from now on, each counted with
+    /// its prefix and 128 more; a peer that wants more is dropped. 64 MiB unless set.
+    SubscriptionLimit(usize),
     /// PUB, XPUB, SUB: deliver what does *not* match.
     InvertMatching(bool),
     /// DEALER, REQ, ROUTER: greet every new peer with an empty message.
@@ -316,6 +319,106 @@ impl From<u64> for Token {
         Self {
             slot: (packed >> 1) as usize,
             writer: packed & 1 == 1,
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::testing::Rig;
+    use super::*;
+    use SocketType::*;
+
+    #[test]
+    fn fresh_socket_answers_as_the_table_of_socket_types_says() {
+        let again = Err(Refusal::Again);
+        let unsupported = Err(Refusal::Unsupported);
+        let state = Err(Refusal::State(""));
+        for (kind, writable, send, recv) in [
+            (Pair, false, again, again),
+            (Pub, true, Ok(()), unsupported),
+            (Sub, false, unsupported, again),
+            (Req, false, again, state),
+            (Rep, false, state, again),
+            (Dealer, false, again, again),
+            (Router, true, Ok(()), again),
+            (Pull, false, unsupported, again),
+            (Push, false, again, unsupported),
+            (Xpub, true, Ok(()), again),
+            (Xsub, true, Ok(()), again),
+            (Stream, true, Err(Refusal::Unreachable), again),
+        ] {
+            let mut rig = Rig::new(kind);
+            let hint_aside = |refusal| match refusal {
+                Refusal::State(hint) => {
+                    assert!(hint.contains("call recv first") || hint.contains("call send"));
+                    Refusal::State("")
+                }
+                other => other,
+            };
+            assert_eq!(rig.writable(), writable, "{kind:?} writable");
+            assert!(!rig.readable(), "{kind:?} readable");
+            let check = rig.check("id").map_err(hint_aside);
+            assert_eq!(check, send, "{kind:?} check");
+            let sent = rig.send(&["id", "data"]).map_err(hint_aside);
+            assert_eq!(sent, send, "{kind:?} send");
+            let received = rig.recv().map(drop).map_err(hint_aside);
+            assert_eq!(received, recv, "{kind:?} recv");
+            assert_eq!(rig.last_peer(), None);
+        }
+    }
+
+    #[test]
+    fn peer_keeps_its_connection_while_the_socket_is_idle_and_loses_it_with_the_pattern() {
+        for kind in SocketType::ALL {
+            let mut rig = Rig::new(kind);
+            let far = rig.attach_named("a");
+            rig.settle();
+            assert!(!far.is_let_go(), "{kind:?} let its peer go");
+            assert!(!far.end.writer.is_closed(), "{kind:?} stopped reading");
+            drop(rig);
+            assert!(far.is_let_go() && far.end.writer.is_closed(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn peer_whose_writer_ended_is_let_go_by_every_type() {
+        for kind in SocketType::ALL {
+            let mut rig = Rig::new(kind);
+            let far = rig.attach_named("a");
+            let (mut reader, mut writer) = (far.end.reader, far.end.writer);
+            writer.write("last".into());
+            drop(writer); // the session read the end of its stream
+            let _ = (rig.recv_all(), rig.writable());
+            if !is_split(kind) {
+                while reader.read() != crate::pipe::Read::Closed {
+                    assert!(reader.is_closed(), "{kind:?} holds on to who left");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn peers_that_come_and_go_leave_nothing_behind_even_if_nobody_receives() {
+        for kind in SocketType::ALL {
+            let mut rig = Rig::new(kind);
+            let mut stays = rig.attach_named("stays");
+            for _ in 0..100 {
+                let far = rig.attach_named("a");
+                assert!(rig.writable() || rig.check("a").is_err());
+                drop(far);
+                let _ = rig.writable();
+            }
+            assert!(rig.known_peers() <= 1, "{kind:?}: {}", rig.known_peers());
+            stays.send(&["x"]);
+        }
+    }
+
+    #[test]
+    fn token_keeps_slot_and_end() {
+        for (slot, writer) in [(0, false), (0, true), (70_000, true)] {
+            let token = Token { slot, writer };
+            assert_eq!(Token::from(u64::from(token)), token);
         }
     }
 }

@@ -66,6 +66,13 @@ impl Pair {
         if let Some(current) = self.current.take() {
             self.leaving.push_back(current.received);
         }
+        self.forget_ended();
+    }
+
+    /// Forgets earlier peers that have nothing to say any more.
+    fn forget_ended(&mut self) {
+        self.leaving
+            .retain_mut(|left| !left.reader.is_closed() || left.reader.has_message());
     }
 
     fn next(&mut self) -> Option<(Arc<Peer>, Message)> {
@@ -98,7 +105,10 @@ impl Joint for Pair {
                 writer: Some(writer),
             } => self.attach(peer, reader, writer),
             Command::Attach { .. } | Command::Option(_) => {}
-            Command::Wake(_) => self.retire_if_gone(),
+            Command::Wake(_) => {
+                self.retire_if_gone();
+                self.forget_ended();
+            }
             Command::Detach(id) => {
                 if let Some(current) = &self.current
                     && current.received.peer.id == id
@@ -222,6 +232,21 @@ mod tests {
             rig.recv_all(),
             [message(&["1"]), message(&["2"]), message(&["3"])]
         );
+    }
+
+    #[test]
+    fn peers_that_come_and_go_one_by_one_leave_nothing_behind() {
+        let mut rig = Rig::new(SocketType::Pair);
+        for _ in 0..10 {
+            let peer = rig.attach();
+            rig.send(&["x"]).unwrap();
+            rig.detach(&peer);
+            drop(peer);
+            rig.settle();
+            drop(rig.attach());
+            rig.settle();
+        }
+        assert_eq!(rig.known_peers(), 0);
     }
 
     #[test]

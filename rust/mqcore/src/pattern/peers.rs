@@ -27,7 +27,7 @@ impl Peers {
             }
             Command::Wake(token) => match Token::from(token) {
                 Token { slot, writer: true } => self.drop_closed_writer(slot),
-                Token { slot, .. } => self.wake(slot),
+                Token { slot, .. } => drop(self.wake_or_end(slot)),
             },
             Command::Detach(id) => {
                 if let Some(slot) = self.find(id) {

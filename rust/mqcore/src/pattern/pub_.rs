@@ -1,9 +1,9 @@
 //! PUB: sends each message to every peer that subscribed to a prefix of its first frame; a peer without
 //! room misses it.
 
-use mqcore_proto::{Frame, Message};
-
 use std::sync::Arc;
+
+use mqcore_proto::{Frame, Message};
 
 use super::publisher::{News, Publisher};
 use super::{Command, Drops, Halves, Outgoing, Refusal, Setup, Stub, TURN, count};
@@ -208,26 +208,18 @@ mod tests {
 
     #[test]
     fn peer_over_its_subscription_limit_is_dropped_alone() {
-        let mut setup_rig = Rig::new(SocketType::Pub);
-        let calls = Arc::new(super::super::testing::Calls::default());
-        let drops = Arc::new(Drops::default());
-        let mut publisher = Publisher::new(Setup {
-            outgoing: calls.clone(),
-            incoming: calls,
-            drops: Arc::clone(&drops),
-            receive_hwm: 0,
-        });
-        publisher.set_limit(300);
-        setup_rig.outgoing = Box::new(Pub { publisher, drops });
-        let mut greedy = setup_rig.attach();
-        let mut modest = setup_rig.attach();
+        let mut rig = Rig::new(SocketType::Pub);
+        rig.option(PatternOption::SubscriptionLimit(1000));
+        let mut greedy = rig.attach();
+        let mut modest = rig.attach();
         modest.send(&["\x01"]);
         for number in 0..10 {
             greedy.send(&[&format!("\x01{number}")]);
         }
-        setup_rig.send(&["1"]).unwrap();
+        rig.send(&["1"]).unwrap();
         assert!(greedy.is_let_go() && greedy.end.writer.is_closed());
         assert!(greedy.recv_all().is_empty());
         assert_eq!(modest.recv_all(), [message(&["1"])]);
+        assert_eq!(rig.unexpected(), 1);
     }
 }

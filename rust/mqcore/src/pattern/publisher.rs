@@ -6,7 +6,7 @@ use mqcore_proto::{Frame, Message};
 
 use super::peers::Peers;
 use super::subscriptions::PeerIndex;
-use super::{Command, Drops, PatternOption, Peer, PipeId, Refusal, Setup, count};
+use super::{Command, Drops, PatternOption, Peer, Refusal, Setup, Token, count};
 
 /// The state of a publisher. Peers go by their slot in `peers`, in the index too.
 pub(super) struct Publisher {
@@ -45,9 +45,20 @@ impl Publisher {
 
     /// Takes a command in; gives back an option that is not the publisher's own.
     pub(super) fn handle(&mut self, command: Command) -> Option<PatternOption> {
+        if let Command::Wake(token) = command
+            && let Token {
+                slot,
+                writer: false,
+            } = Token::from(token)
+        {
+            // A peer that has left is not forgotten here but when it is read: the index must hear of it.
+            self.peers.wake(slot);
+            return None;
+        }
         match self.peers.handle(command)? {
             PatternOption::XpubNodrop(on) => self.nodrop = on,
             PatternOption::InvertMatching(on) => self.invert = on,
+            PatternOption::SubscriptionLimit(bytes) => self.index.set_limit(bytes),
             other => return Some(other),
         }
         None
@@ -133,17 +144,5 @@ impl Publisher {
                 .filter(|slot| matched.binary_search(slot).is_err())
                 .collect();
         }
-    }
-
-    /// Gives each peer `limit` bytes for its subscriptions, from the first one on.
-    #[cfg(test)]
-    pub(super) fn set_limit(&mut self, limit: usize) {
-        self.index = PeerIndex::with_limit(limit);
-    }
-
-    /// Whether a peer is still there.
-    #[cfg(test)]
-    pub(super) fn has(&self, id: PipeId) -> bool {
-        self.peers.find(id).is_some()
     }
 }

@@ -89,10 +89,16 @@ impl Req {
         if self.ahead.take().is_some() {
             count(&self.drops.unexpected);
         }
-        for _ in 0..self.replies.queued() {
-            if self.read().is_some() {
-                count(&self.drops.unexpected);
+        self.discard(self.replies.queued());
+    }
+
+    /// Throws away at most so many messages.
+    fn discard(&mut self, most: usize) {
+        for _ in 0..most {
+            if self.read().is_none() {
+                return;
             }
+            count(&self.drops.unexpected);
         }
     }
 
@@ -177,7 +183,12 @@ impl Joint for Req {
                         forget_writer(&mut self.replies, reader);
                     }
                 }
-                Token { slot, .. } => self.replies.wake(slot),
+                Token { slot, .. } => {
+                    self.replies.wake(slot);
+                    if self.state == State::Idle {
+                        self.discard(TURN); // nobody waits for it, and who left shall be forgotten
+                    }
+                }
             },
             Command::Detach(id) => {
                 if let Some(slot) = self.requests.find(id)

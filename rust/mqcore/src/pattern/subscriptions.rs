@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use slab::Slab;
 
 /// What one subscription costs beside the bytes of its prefix, counted against the peer's limit.
-const ENTRY_COST: usize = 64;
+const ENTRY_COST: usize = 128;
 
 /// Most bytes that one peer's subscriptions may take, unless set otherwise.
 const DEFAULT_LIMIT: usize = 64 << 20;
@@ -191,19 +191,18 @@ fn cost(prefix: &[u8]) -> usize {
 
 impl Default for PeerIndex {
     fn default() -> Self {
-        Self::with_limit(DEFAULT_LIMIT)
+        Self {
+            tree: PrefixTree::default(),
+            peers: Vec::new(),
+            limit: DEFAULT_LIMIT,
+        }
     }
 }
 
 impl PeerIndex {
-    /// An index that gives each peer `limit` bytes for its subscriptions; each costs the bytes of its
-    /// prefix and 64 more.
-    pub(super) fn with_limit(limit: usize) -> Self {
-        Self {
-            tree: PrefixTree::default(),
-            peers: Vec::new(),
-            limit,
-        }
+    /// Gives each peer `limit` bytes for its subscriptions. What is over it already stays.
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
     }
 
     /// Notes that `peer` subscribed to `prefix` (once, however often it says so).
@@ -362,7 +361,8 @@ mod tests {
 
     #[test]
     fn subscriptions_over_the_limit_are_refused_and_known_ones_are_not() {
-        let mut index = PeerIndex::with_limit(2 * (1 + ENTRY_COST));
+        let mut index = PeerIndex::default();
+        index.set_limit(2 * (1 + ENTRY_COST));
         assert_eq!(index.subscribe(0, b"a"), Ok(true));
         assert_eq!(index.subscribe(0, b"b"), Ok(true));
         assert_eq!(index.subscribe(0, b"b"), Ok(false), "no new one");

@@ -2,7 +2,7 @@
 //! other end of a peer's pipe.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use mqcore_proto::{Frame, Message, SocketType};
 
@@ -43,6 +43,7 @@ pub(super) struct Rig {
     calls_out: Arc<Calls>,
     calls_in: Arc<Calls>,
     next_id: PipeId,
+    peers: Vec<Weak<Peer>>,
 }
 
 /// The other end of a peer's pipe.
@@ -81,6 +82,7 @@ impl Rig {
             calls_out,
             calls_in,
             next_id: 1,
+            peers: Vec::new(),
         }
     }
 
@@ -119,6 +121,7 @@ impl Rig {
             id,
             routing_id: routing_id.into(),
         });
+        self.peers.push(Arc::downgrade(&peer));
         if is_split(self.kind) {
             self.outgoing.handle(Command::Attach {
                 peer: Arc::clone(&peer),
@@ -218,6 +221,12 @@ impl Rig {
 
     pub(super) fn last_peer(&self) -> Option<PipeId> {
         self.incoming.last_peer().map(|peer| peer.id)
+    }
+
+    /// How many peers, present and past, the pattern still knows.
+    pub(super) fn known_peers(&self) -> usize {
+        let known = |peer: &&Weak<Peer>| peer.strong_count() > 0;
+        self.peers.iter().filter(known).count()
     }
 
     pub(super) fn full(&self) -> u64 {
