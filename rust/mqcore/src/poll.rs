@@ -164,10 +164,15 @@ impl Descriptors {
                 continue;
             };
             let token = Token(fd as usize);
-            match poll.registry().register(&mut SourceFd(&fd), token, interest) {
+            match poll
+                .registry()
+                .register(&mut SourceFd(&fd), token, interest)
+            {
                 Ok(()) => {}
                 // epoll does not take plain files, which never block.
-                Err(error) if error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()) => {
+                Err(error)
+                    if error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()) =>
+                {
                     constant.push((fd, events & (POLLIN | POLLOUT)));
                 }
                 Err(_) => constant.push((fd, POLLERR)),

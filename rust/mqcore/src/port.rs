@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Instant;
 
 use mqcore_proto::{Frame, SocketType};
@@ -180,6 +180,12 @@ pub(crate) trait Link: Send + Sync {
     fn end(&self, deadline: Option<Instant>);
 }
 
+/// A socket that can be made to take in its news while the application does something else: a new
+/// peer must get the subscriptions at once, not when the application happens to call next.
+pub(crate) trait Tend: Send + Sync {
+    fn tend(&self);
+}
+
 /// A live pipe of a socket.
 struct Entry {
     link: Arc<dyn Link>,
@@ -215,6 +221,7 @@ pub(crate) struct Port {
     pub(crate) drops: Arc<Drops>,
     /// ROUTER: a newcomer takes the routing id of a live peer over.
     pub(crate) handover: AtomicBool,
+    tender: OnceLock<Weak<dyn Tend>>,
     ids: Mutex<RoutingIds>,
     peers: Mutex<HashMap<PipeId, Entry>>,
     closed: AtomicBool,
@@ -246,6 +253,7 @@ impl Port {
             monitor: Monitor::default(),
             drops: Arc::default(),
             handover: AtomicBool::new(false),
+            tender: OnceLock::new(),
             ids: Mutex::new(RoutingIds {
                 owners: HashMap::new(),
                 next: rand::random(),
@@ -301,7 +309,9 @@ impl Port {
         }
     }
 
-    /// Hands a new peer's pipe to the pattern. `false` (and the pipe is dropped) after the close.
+    /// Hands a new peer's pipe to the pattern, and lets it take it in. `false` (and the pipe is dropped)
+    /// after the close. Takes the locks of the socket's halves for a moment; nobody who holds one waits
+    /// for a lock of the caller.
     pub(crate) fn attach(
         &self,
         peer: Arc<Peer>,
@@ -334,7 +344,16 @@ impl Port {
         } else {
             self.inbox.post(attach(Some(end.reader), Some(end.writer)));
         }
+        drop(peers);
+        if let Some(socket) = self.tender.get().and_then(Weak::upgrade) {
+            socket.tend();
+        }
         true
+    }
+
+    /// Names the socket behind this port; once.
+    pub(crate) fn set_tender(&self, socket: Weak<dyn Tend>) {
+        let _ = self.tender.set(socket);
     }
 
     /// Tells what stands behind a pipe from now on.

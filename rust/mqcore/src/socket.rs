@@ -21,10 +21,10 @@ use crate::pattern::{
 };
 use crate::pipe::Wake;
 use crate::poll::{POLLIN, POLLOUT};
-use crate::port::{Inbox, Port, Signals, next_id};
+use crate::port::{Inbox, Port, Signals, Tend, next_id};
 use crate::sync::{Alive, Event, Woken, lock};
-use crate::transport::{Listener, bound_text};
 use crate::transport::inproc::Side;
+use crate::transport::{Listener, bound_text};
 
 /// A send that was not done: why, and what was to be sent, unchanged.
 pub type NotSent<T> = (Error, T);
@@ -105,9 +105,8 @@ impl Context {
         let port = Port::new(kind);
         let id = next_id();
         let alive = self.enroll(id, &port)?;
-        let options = self.with_options(|options| {
-            SocketOptions::new(kind, options.blocky, options.ipv6)
-        });
+        let options =
+            self.with_options(|options| SocketOptions::new(kind, options.blocky, options.ipv6));
         let (outgoing, incoming) = new_pattern(
             kind,
             Setup {
@@ -117,7 +116,7 @@ impl Context {
                 receive_hwm: options.rcvhwm,
             },
         );
-        Ok(Socket {
+        let socket = Socket {
             inner: Arc::new(Inner {
                 id,
                 kind,
@@ -137,7 +136,10 @@ impl Context {
                 alive: Mutex::new(Some(alive)),
                 monitor: Mutex::new(None),
             }),
-        })
+        };
+        let inner = Arc::downgrade(&socket.inner);
+        socket.inner.port.set_tender(inner);
+        Ok(socket)
     }
 }
 
@@ -233,10 +235,7 @@ impl Inner {
     fn rearm_fd(&self) {
         let readable = {
             let mut incoming = lock(&self.incoming);
-            incoming.rest.len() > 0
-                || incoming
-                    .fresh(self)
-                    .is_ok_and(|half| half.readable())
+            incoming.rest.len() > 0 || incoming.fresh(self).is_ok_and(|half| half.readable())
         };
         if readable && let Some(bell) = self.port.signals.public_fd() {
             bell.ring();
@@ -371,8 +370,9 @@ impl Socket {
                 receiving.more = receiving.rest.len() > 0;
                 Ok((frame, receiving.more))
             } else {
-                receiving.whole(inner).map(|message| {
-                    match message.into_single() {
+                receiving
+                    .whole(inner)
+                    .map(|message| match message.into_single() {
                         Ok(frame) => (frame, false),
                         Err(message) => {
                             let mut frames = message.into_frames().into_iter();
@@ -381,8 +381,7 @@ impl Socket {
                             receiving.rest = frames;
                             (first, receiving.more)
                         }
-                    }
-                })
+                    })
             }
         };
         inner.rearm();
@@ -502,7 +501,9 @@ impl Socket {
         let pool = inner.context.pool()?;
         let thread = Arc::clone(pool.choose(options.affinity)?);
         let (listener, resolved) = Listener::bind(&parsed, &options).inspect_err(|error| {
-            let text = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
+            let text = endpoint
+                .split_once("://")
+                .map_or(endpoint, |(_, rest)| rest);
             let number = error.errno().0 as u32;
             inner.port.monitor.emit(EventKind::BindFailed, number, text);
         })?;
@@ -550,7 +551,11 @@ impl Socket {
             )
         })?;
         lock(&inner.options).connect_routing_id = None; // it is for one connect
-        self.bond(id, endpoint.to_owned(), BondKind::Connect(Arc::clone(&session)));
+        self.bond(
+            id,
+            endpoint.to_owned(),
+            BondKind::Connect(Arc::clone(&session)),
+        );
         session.start();
         Ok(())
     }
@@ -621,7 +626,7 @@ impl Socket {
                 inner.port.detach_endpoint(bond.id, deadline);
             }
         }
-        self.take_in_news();
+        inner.tend();
         Ok(())
     }
 
@@ -644,9 +649,10 @@ impl Socket {
     }
 
     fn is_connected_to(&self, endpoint: &str) -> bool {
-        lock(&self.inner.bonds).list.iter().any(|bond| {
-            bond.address == endpoint && matches!(bond.kind, BondKind::Connect(_))
-        })
+        lock(&self.inner.bonds)
+            .list
+            .iter()
+            .any(|bond| bond.address == endpoint && matches!(bond.kind, BondKind::Connect(_)))
     }
 
     fn bond(&self, id: u64, address: String, kind: BondKind) {
@@ -668,7 +674,12 @@ impl Socket {
         }
     }
 
-    fn session_config(&self, endpoint: u64, address: &str, options: SocketOptions) -> SessionConfig {
+    fn session_config(
+        &self,
+        endpoint: u64,
+        address: &str,
+        options: SocketOptions,
+    ) -> SessionConfig {
         SessionConfig {
             port: Arc::clone(&self.inner.port),
             options: Arc::new(options),
@@ -676,13 +687,6 @@ impl Socket {
             address: address.into(),
             tally: Arc::clone(self.inner.context.tally()),
         }
-    }
-
-    /// Lets both halves of the pattern take in what was posted.
-    fn take_in_news(&self) {
-        let inner = &*self.inner;
-        let _ = lock(&inner.outgoing).fresh(inner).map(|_| ());
-        let _ = lock(&inner.incoming).fresh(inner).map(|_| ());
     }
 
     // Options.
@@ -715,7 +719,7 @@ impl Socket {
             inner.port.inbox.post(command.clone().into());
         }
         inner.port.outbox.post(command.into());
-        self.take_in_news();
+        inner.tend();
         Ok(())
     }
 
@@ -800,8 +804,14 @@ impl Socket {
         let drops = &port.drops;
         let mut all = port.monitor.counters.read().to_vec();
         all.push(("dropped_full", drops.full.load(Ordering::Relaxed)));
-        all.push(("dropped_unroutable", drops.unroutable.load(Ordering::Relaxed)));
-        all.push(("dropped_unexpected", drops.unexpected.load(Ordering::Relaxed)));
+        all.push((
+            "dropped_unroutable",
+            drops.unroutable.load(Ordering::Relaxed),
+        ));
+        all.push((
+            "dropped_unexpected",
+            drops.unexpected.load(Ordering::Relaxed),
+        ));
         all.push(("peers", port.peer_count() as u64));
         all
     }
@@ -888,6 +898,15 @@ fn wait(event: &Event, seen: u32, deadline: Option<Instant>) -> Result<()> {
         Woken::Signalled => Ok(()),
         Woken::TimedOut => Err(Errno::AGAIN.into()),
         Woken::Interrupted => Err(Errno::INTR.into()),
+    }
+}
+
+impl Tend for Inner {
+    /// Lets both halves of the pattern take in what was posted.
+    fn tend(&self) {
+        // After the shutdown or the close there is nobody to tell.
+        let _ = lock(&self.outgoing).fresh(self).map(|_| ());
+        let _ = lock(&self.incoming).fresh(self).map(|_| ());
     }
 }
 

@@ -286,6 +286,14 @@ fn every_size_arrives_unchanged() {
 fn connect_may_come_before_bind() {
     over_each_transport(|context, endpoint| {
         // A first bind finds an address that is free, for the real one later.
+        let directory = std::env::temp_dir().join(format!("mqcore-test-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = format!("ipc://{}/early", directory.display());
+        let endpoint = if endpoint.starts_with("ipc") {
+            &path
+        } else {
+            endpoint
+        };
         let (first, address) = bound(context, SocketType::Pull, endpoint);
         first.unbind(&address).unwrap();
         first.close();
@@ -296,6 +304,7 @@ fn connect_may_come_before_bind() {
         assert_eq!(recv(&pull), ["early"]);
         push.close();
         pull.close();
+        std::fs::remove_dir_all(directory).unwrap();
     });
 }
 

@@ -119,11 +119,7 @@ impl Acceptor {
                 }
                 Err(error) => {
                     let number = error.raw_os_error().unwrap_or(0);
-                    monitor.emit(
-                        EventKind::AcceptFailed,
-                        number as u32,
-                        &self.config.address,
-                    );
+                    monitor.emit(EventKind::AcceptFailed, number as u32, &self.config.address);
                     if is_exhaustion(&error) {
                         let until = turn.now + EXHAUSTED_PAUSE;
                         state.paused_until = Some(until);

@@ -103,7 +103,9 @@ struct Core {
 
 enum Phase {
     /// Until the next attempt.
-    Waiting { until: Instant },
+    Waiting {
+        until: Instant,
+    },
     /// Until the resolver answers.
     Resolving,
     /// Until the stream is connected.
@@ -288,9 +290,9 @@ impl Session {
         let mut core = lock(&self.core);
         let next = core.turn(self, turn, ready);
         match (next, core.ending) {
-            (Next::Wait(deadline), Some(Some(linger))) => {
-                Next::Wait(Some(deadline.map_or(linger, |deadline| deadline.min(linger))))
-            }
+            (Next::Wait(deadline), Some(Some(linger))) => Next::Wait(Some(
+                deadline.map_or(linger, |deadline| deadline.min(linger)),
+            )),
             (next, _) => next,
         }
     }
@@ -530,19 +532,12 @@ impl Core {
             link.ready.readable = true;
             link.ready.writable = true;
         }
-        if let Some(deadline) = link.connection.poll_timeout()
-            && turn.now >= deadline
-        {
-            if link.paused {
-                // It is we who do not read: the peer's silence says nothing about it.
-                link.connection.heard(turn.now);
-            }
-            link.connection.handle_timeout(turn.now).map_err(Loss::Peer)?;
-        }
         if self.pipe.is_none() && self.ending.is_some() {
             return Err(Loss::Finished);
         }
+        // Read first: what waits in the stream is a sign of life.
         let more_in = self.pump_in(session, turn)?;
+        self.look_at_the_clock(turn.now)?;
         let more_out = self.pump_out()?;
         let Phase::Linked(link) = &mut self.phase else {
             return Ok(Next::Wait(None));
@@ -557,7 +552,11 @@ impl Core {
             if turn.now >= until {
                 return Err(Loss::Finished);
             }
-            return Ok(if more_in { Next::Again } else { Next::Wait(Some(until)) });
+            return Ok(if more_in {
+                Next::Again
+            } else {
+                Next::Wait(Some(until))
+            });
         }
         if link.outward_closed && link.connection.transmit_len() == 0 {
             if !link.handshake_done || link.stream.shutdown_write().is_err() {
@@ -575,6 +574,24 @@ impl Core {
         } else {
             Ok(Next::Wait(link.connection.poll_timeout()))
         }
+    }
+
+    fn look_at_the_clock(&mut self, now: Instant) -> Result<(), Loss> {
+        let Phase::Linked(link) = &mut self.phase else {
+            return Ok(());
+        };
+        if link
+            .connection
+            .poll_timeout()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            if link.paused {
+                // It is we who do not read: the peer's silence says nothing about it.
+                link.connection.handle_back_pressure(now);
+            }
+            link.connection.handle_timeout(now).map_err(Loss::Peer)?;
+        }
+        Ok(())
     }
 
     /// Moves what the socket wrote into the stream. True if it stopped for fairness.
@@ -670,7 +687,11 @@ impl Core {
                         // A short read emptied the stream; more of it is a new edge.
                         link.ready.readable = false;
                     }
-                    let bytes = if into_body { &[][..] } else { &turn.buffer[..count] };
+                    let bytes = if into_body {
+                        &[][..]
+                    } else {
+                        &turn.buffer[..count]
+                    };
                     if !self.decode(session, Some(bytes), turn.now)? {
                         break;
                     }
@@ -829,7 +850,12 @@ impl Core {
         });
         self.pipe = Some(far);
         self.peer = Some(Arc::clone(&peer));
-        if port.attach(peer, near, Arc::clone(session) as Arc<dyn PeerLink>, *endpoint) {
+        if port.attach(
+            peer,
+            near,
+            Arc::clone(session) as Arc<dyn PeerLink>,
+            *endpoint,
+        ) {
             Ok(())
         } else {
             Err(Loss::Finished)
@@ -884,7 +910,10 @@ impl Core {
             }
             Loss::Refused => {
                 Counters::count(&counters.refused);
-                session.emit(EventKind::HandshakeFailedNoDetail, Errno::ADDRINUSE.0 as u32);
+                session.emit(
+                    EventKind::HandshakeFailedNoDetail,
+                    Errno::ADDRINUSE.0 as u32,
+                );
             }
             Loss::Peer(error) => {
                 link.say_goodbye();

@@ -148,8 +148,11 @@ impl IoPool {
             thread.post(Command::Stop);
         }
         for join in lock(&self.joins).drain(..) {
-            // A thread that panicked has nothing left to give.
-            let _ = join.join();
+            // The last handle of a context may be let go of on one of its own threads, which then ends by
+            // itself. A thread that panicked has nothing left to give.
+            if join.thread().id() != std::thread::current().id() {
+                let _ = join.join();
+            }
         }
     }
 }
@@ -277,7 +280,9 @@ impl Loop {
                 }
             }
             if thread.commands.is_pending() {
-                thread.commands.drain(|command| stopped |= !self.obey(command));
+                thread
+                    .commands
+                    .drain(|command| stopped |= !self.obey(command));
             }
             let now = Instant::now();
             while let Some((deadline, key)) = self.timers.poll_due(now) {
@@ -348,16 +353,17 @@ impl Loop {
                 let (own, children): (Vec<usize>, Vec<usize>) = {
                     let is_own = |entry: &Entry| matches!(&entry.resident, Resident::Acceptor(one) if Arc::ptr_eq(one, &acceptor));
                     let is_child = |entry: &Entry| matches!(&entry.resident, Resident::Session(one) if one.endpoint() == acceptor.id());
-                    (
-                        self.keys(is_own),
-                        self.keys(is_child),
-                    )
+                    (self.keys(is_own), self.keys(is_child))
                 };
                 for key in own {
                     self.remove(key);
                 }
                 for key in children {
-                    if let Some(Entry { resident: Resident::Session(session), .. }) = self.entries.get(key) {
+                    if let Some(Entry {
+                        resident: Resident::Session(session),
+                        ..
+                    }) = self.entries.get(key)
+                    {
                         session.orphaned();
                     }
                     self.enqueue(key);

@@ -114,7 +114,11 @@ pub struct PipeEnd {
 pub fn pipe(bound: Bound) -> (PipeWriter, PipeReader) {
     let send = bound.send.unwrap_or(NO_SHARE);
     let receive = bound.receive.unwrap_or(NO_SHARE);
-    let hwm = if bound.conflate { 0 } else { total(send, receive) };
+    let hwm = if bound.conflate {
+        0
+    } else {
+        total(send, receive)
+    };
     let shared = Arc::new(Shared {
         hwm: AtomicUsize::new(hwm),
         send_share: AtomicUsize::new(send),

@@ -188,7 +188,8 @@ impl<T> Reader<T> {
         }
         // SAFETY: the slot is published, so the writer has finished it (Release/Acquire on `published`)
         // and will not touch it again; the position moves on, so it is read once.
-        let item = unsafe { (*self.chunk).slots[index].with_mut(|slot| (*slot).assume_init_read()) };
+        let item =
+            unsafe { (*self.chunk).slots[index].with_mut(|slot| (*slot).assume_init_read()) };
         self.position += 1;
         Some(item)
     }
@@ -273,7 +274,8 @@ impl<T> Drop for Shared<T> {
                     // SAFETY: items between the reader's and the writer's last position are initialised,
                     // and nobody else can reach them any more.
                     unsafe {
-                        (*chunk).slots[position % CHUNK].with_mut(|slot| (*slot).assume_init_drop());
+                        (*chunk).slots[position % CHUNK]
+                            .with_mut(|slot| (*slot).assume_init_drop());
                     }
                     position += 1;
                     if position.is_multiple_of(CHUNK) {

@@ -150,9 +150,7 @@ impl Names {
     /// that carry messages for a later bind.
     pub(crate) fn forget(&self, port: &Arc<Port>) {
         let mut table = lock(&self.0);
-        table
-            .bound
-            .retain(|_, side| !Arc::ptr_eq(&side.port, port));
+        table.bound.retain(|_, side| !Arc::ptr_eq(&side.port, port));
         table.waiting.retain(|_, list| {
             list.retain_mut(|waiting| {
                 !Arc::ptr_eq(&waiting.near.port, port) || waiting.far_end.reader.has_message()
