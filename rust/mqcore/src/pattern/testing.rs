@@ -120,6 +120,7 @@ impl Rig {
         let peer = Arc::new(Peer {
             id,
             routing_id: routing_id.into(),
+            ..Peer::default()
         });
         self.peers.push(Arc::downgrade(&peer));
         if is_split(self.kind) {
