@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 
 from demo import (
     asleep,
@@ -38,8 +39,10 @@ def main() -> int:
             with story.deadline(title):
                 chapter.tell(story)
                 story.reap()
-    except Failure as failure:
-        print(f"  ✗ {failure}\n\nThe demo FAILED.", flush=True)
+    except Exception as error:
+        if not isinstance(error, Failure):
+            traceback.print_exc()
+        print(f"  ✗ {error}\n\nThe demo FAILED.", flush=True)
         return 1
     finally:
         story.close()
