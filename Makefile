@@ -62,7 +62,7 @@ lint: venv ## Check format, clippy, ruff and mypy
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	$(BIN)/ruff format --check $(PYTHON_SOURCES)
 	$(BIN)/ruff check $(PYTHON_SOURCES)
-	$(BIN)/mypy --strict python/mqcore
+	$(BIN)/mypy --strict python/mqcore demo benches
 
 .PHONY: test
 test: lint ## Everything: lint, Rust tests, build, pytest (the same in CI)

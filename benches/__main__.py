@@ -113,7 +113,7 @@ def find_count(cell: Cell, libraries: list[Library], settings: Settings) -> int:
     for library in reversed(libraries):
         outcome = measure(cell, library, pilot, settings)
         if outcome.figures:
-            wanted = outcome.figures["rate"] * settings.seconds
+            wanted: float = outcome.figures["rate"] * settings.seconds
             return max(1, round(wanted / POOL)) * POOL
     return pilot
 

@@ -66,7 +66,9 @@ def ratio(row: dict[str, Any], names: list[str]) -> float | None:
     subject = values.pop(names[0], None)
     if subject is None or not values:
         return None
-    return subject / max(values.values()) if key == "rate" else min(values.values()) / subject
+    return float(
+        subject / max(values.values()) if key == "rate" else min(values.values()) / subject
+    )
 
 
 def write(results: dict[str, Any], names: list[str], directory: Path) -> str:

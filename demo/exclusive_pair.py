@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from demo.story import PYZMQ, Place, Story
+from collections.abc import Callable
+
+from demo.story import LIBRARY, PYZMQ, Part, Place, Story
 
 TURNS = 500
 
@@ -20,7 +22,7 @@ def count_along(place: Place, endpoint: str) -> int:
 def tell(story: Story) -> None:
     place = story.place()
 
-    def count(where: str, endpoint: str, start) -> None:
+    def count(where: str, endpoint: str, start: Callable[[str], Part]) -> None:
         with place.socket(place.zmq.PAIR) as pair:
             pair.bind(endpoint)
             other = start(pair.get_string(place.zmq.LAST_ENDPOINT))
@@ -39,6 +41,11 @@ def tell(story: Story) -> None:
         "inproc, two threads",
         "inproc://pair",
         lambda endpoint: story.thread(count_along, place, endpoint),
+    )
+    count(
+        "ipc, two processes",
+        story.path(),
+        lambda endpoint: story.process(LIBRARY, count_along, endpoint),
     )
     count(
         "tcp, with real pyzmq",

@@ -6,6 +6,7 @@ A returned send means that the message is queued. The queue is bounded by SNDHWM
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from demo.story import LIBRARY, Place, Story, resident, wait_until
 
@@ -14,7 +15,7 @@ BURST = 200_000
 SIZE = 1024
 
 
-def send_one_more(place: Place, push) -> tuple[float, float]:
+def send_one_more(place: Place, push: Any) -> tuple[float, float]:
     """Sends with a wait; returns how long the send was held up, and the processor time it used meanwhile."""
     place.tell("sending")
     began, used = time.monotonic(), time.thread_time()
@@ -22,7 +23,7 @@ def send_one_more(place: Place, push) -> tuple[float, float]:
     return time.monotonic() - began, time.thread_time() - used
 
 
-def fill(place: Place, push) -> int:
+def fill(place: Place, push: Any) -> int:
     """Sends without waiting until the socket says Again; returns how many it took."""
     accepted = 0
     try:
