@@ -46,6 +46,27 @@ fn may_wait(flags: i32, error: &mqcore::Error) -> bool {
     flags & DONTWAIT == 0 && error.errno() == Errno::AGAIN
 }
 
+/// Sends by `attempt`, without the interpreter, which gives back what it could not send.
+///
+/// After a signal it goes on, unless the handler raised.
+#[cold]
+fn wait_to_send<T: Send>(
+    py: Python<'_>,
+    mut unsent: T,
+    attempt: impl Fn(T) -> Result<(), (mqcore::Error, T)> + Sync,
+) -> PyResult<()> {
+    loop {
+        match py.detach(|| attempt(unsent)) {
+            Ok(()) => return Ok(()),
+            Err((error, back)) if error.errno() == Errno::INTR => {
+                py.check_signals()?;
+                unsent = back;
+            }
+            Err((error, _)) => return Err(raise(py, &error)),
+        }
+    }
+}
+
 impl Socket {
     /// The engine's socket. ENOTSOCK before it was made, and in a forked child.
     #[inline]
@@ -73,16 +94,11 @@ impl Socket {
         let more = flags & SNDMORE != 0;
         match socket.try_send_part(part, more) {
             Ok(()) => {}
-            Err((error, mut part)) if may_wait(flags, &error) => {
+            Err((error, part)) if may_wait(flags, &error) => {
                 let deadline = socket.send_deadline();
-                loop {
-                    interruptible(py, || socket.wait_writable(deadline))?;
-                    match socket.try_send_part(part, more) {
-                        Ok(()) => break,
-                        Err((error, back)) if error.errno() == Errno::AGAIN => part = back,
-                        Err((error, _)) => return Err(raise(py, &error)),
-                    }
-                }
+                wait_to_send(py, part, |part| {
+                    socket.send_part_until(part, more, deadline)
+                })?;
             }
             Err((error, _)) => return Err(raise(py, &error)),
         }
@@ -95,41 +111,36 @@ impl Socket {
         let socket = self.engine(py)?;
         match socket.try_send(message) {
             Ok(()) => Ok(()),
-            Err((error, mut message)) if may_wait(flags, &error) => {
+            Err((error, message)) if may_wait(flags, &error) => {
                 let deadline = socket.send_deadline();
-                loop {
-                    interruptible(py, || socket.wait_writable(deadline))?;
-                    match socket.try_send(message) {
-                        Ok(()) => return Ok(()),
-                        Err((error, back)) if error.errno() == Errno::AGAIN => message = back,
-                        Err((error, _)) => return Err(raise(py, &error)),
-                    }
-                }
+                wait_to_send(py, message, |message| socket.send_until(message, deadline))
             }
             Err((error, _)) => Err(raise(py, &error)),
         }
     }
 
-    /// Receives by `attempt`, waiting for a message if `flags` allow it.
+    /// Receives one part and whether others follow, waiting for it if `flags` allow it.
     #[inline]
-    fn receive<T>(
-        &self,
-        py: Python<'_>,
-        flags: i32,
-        attempt: impl Fn(&mqcore::Socket) -> mqcore::Result<T>,
-    ) -> PyResult<T> {
+    fn receive_part(&self, py: Python<'_>, flags: i32) -> PyResult<(mqcore::Frame, bool)> {
         let socket = self.engine(py)?;
-        match attempt(socket) {
+        match socket.try_recv_part() {
             Ok(received) => Ok(received),
             Err(error) if may_wait(flags, &error) => {
                 let deadline = socket.receive_deadline();
-                loop {
-                    interruptible(py, || socket.wait_readable(deadline))?;
-                    match attempt(socket) {
-                        Err(error) if error.errno() == Errno::AGAIN => {}
-                        result => return result.map_err(|error| raise(py, &error)),
-                    }
-                }
+                interruptible(py, || socket.recv_part_until(deadline))
+            }
+            Err(error) => Err(raise(py, &error)),
+        }
+    }
+
+    /// Receives a whole message, waiting for it if `flags` allow it.
+    fn receive_message(&self, py: Python<'_>, flags: i32) -> PyResult<Message> {
+        let socket = self.engine(py)?;
+        match socket.try_recv() {
+            Ok(received) => Ok(received),
+            Err(error) if may_wait(flags, &error) => {
+                let deadline = socket.receive_deadline();
+                interruptible(py, || socket.recv_until(deadline))
             }
             Err(error) => Err(raise(py, &error)),
         }
@@ -400,7 +411,7 @@ impl Socket {
         #[pyo3(from_py_with = truth)] copy: bool,
         #[pyo3(from_py_with = truth)] track: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (frame, more) = self.receive(py, flags, mqcore::Socket::try_recv_part)?;
+        let (frame, more) = self.receive_part(py, flags)?;
         if copy {
             return Ok(PyBytes::new(py, &frame).into_any());
         }
@@ -420,7 +431,7 @@ impl Socket {
         #[pyo3(from_py_with = truth)] copy: bool,
         #[pyo3(from_py_with = truth)] track: bool,
     ) -> PyResult<Bound<'py, PyList>> {
-        let message = self.receive(py, flags, mqcore::Socket::try_recv)?;
+        let message = self.receive_message(py, flags)?;
         if copy {
             let parts = message.frames().iter();
             return PyList::new(py, parts.map(|frame| PyBytes::new(py, frame)));
@@ -445,7 +456,7 @@ impl Socket {
     #[pyo3(signature = (buffer, /, *, nbytes=0, flags=0))]
     fn recv_into(&self, buffer: &Bound<'_, PyAny>, nbytes: isize, flags: i32) -> PyResult<usize> {
         let target = Target::new(buffer, nbytes)?;
-        let (frame, _) = self.receive(buffer.py(), flags, mqcore::Socket::try_recv_part)?;
+        let (frame, _) = self.receive_part(buffer.py(), flags)?;
         target.fill(&frame)?;
         Ok(frame.len())
     }
@@ -550,7 +561,7 @@ impl Socket {
             _ => OptionValue::Int(optval.extract::<i32>()?.into()),
         };
         socket
-            .set_option(option, value)
+            .set_option(option, &value)
             .map_err(|error| raise(py, &error))
     }
 
@@ -592,7 +603,7 @@ impl Socket {
         }
         if let Some(linger) = linger {
             let value = OptionValue::Int(linger.into());
-            match socket.set_option(types::LINGER, value) {
+            match socket.set_option(types::LINGER, &value) {
                 Err(error) if error.errno() == Errno::INVAL => return Err(raise(py, &error)),
                 _ => {} // a socket of a terminated context closes all the same
             }
