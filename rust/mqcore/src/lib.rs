@@ -1,17 +1,23 @@
 //! The ZeroMQ engine of mqcore: contexts, sockets, patterns and transports, without libzmq.
 
 mod context;
+pub mod endpoint;
 mod error;
+pub mod io;
+mod mailbox;
+mod monitor;
 pub mod options;
 pub mod pattern;
 pub mod pipe;
 mod poll;
+mod port;
 mod socket;
 mod sync;
+pub mod transport;
 
 pub use context::Context;
 pub use error::{Errno, Error, Result};
 pub use mqcore_proto::{Frame, Message, SocketType};
 pub use options::{OptionKind, OptionValue};
 pub use poll::{POLLERR, POLLIN, POLLOUT, POLLPRI, PollItem, Pollable, poll};
-pub use socket::Socket;
+pub use socket::{NotSent, Socket};

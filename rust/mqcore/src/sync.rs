@@ -7,7 +7,32 @@ pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, fence};
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+/// Shared ownership that loom follows, for what it shall check.
+#[cfg(loom)]
+pub(crate) use loom::sync::Arc as CheckedArc;
+#[cfg(not(loom))]
+pub(crate) use std::sync::Arc as CheckedArc;
+
+/// A cell that loom watches for concurrent access.
+#[cfg(loom)]
+pub(crate) use loom::cell::UnsafeCell as CheckedCell;
+
+#[cfg(not(loom))]
+pub(crate) struct CheckedCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(loom))]
+impl<T> CheckedCell<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    #[inline]
+    pub(crate) fn with_mut<R>(&self, access: impl FnOnce(*mut T) -> R) -> R {
+        access(self.0.get())
+    }
+}
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Locks `mutex`, also after a panic in another holder: every critical section here leaves its data
@@ -89,10 +114,58 @@ impl Event {
     }
 }
 
+/// Counts what is alive, so that somebody can wait until nothing is.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    count: std::sync::atomic::AtomicUsize,
+    event: Event,
+}
+
+/// One that is alive; dropping it takes it off the tally.
+#[derive(Debug)]
+pub(crate) struct Alive(Arc<Tally>);
+
+impl Tally {
+    pub(crate) fn enter(self: &Arc<Self>) -> Alive {
+        self.count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Alive(Arc::clone(self))
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    /// Waits until the count is zero.
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> Woken {
+        loop {
+            let seen = self.event.epoch();
+            if self.count() == 0 {
+                return Woken::Signalled;
+            }
+            match self.event.wait(seen, deadline) {
+                Woken::Signalled => {}
+                ended => return ended,
+            }
+        }
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        if self
+            .0
+            .count
+            .fetch_sub(1, std::sync::atomic::Ordering::SeqCst)
+            == 1
+        {
+            self.0.event.signal();
+        }
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use std::sync::Arc;
     use std::time::Duration;
 
     #[test]

@@ -7,8 +7,35 @@
 //! that only sends or only receives has one half and a stub that refuses.
 //!
 //! A half never waits: it answers [`Refusal::Again`], and the socket waits for the half's waker.
+//!
+//! No call looks at idle peers: a half keeps the pipes that woke on a list, each once.
 
-use std::sync::Arc;
+mod dealer;
+mod distributor;
+mod fair_queue;
+mod joint;
+mod load_balancer;
+mod pair;
+mod peers;
+mod pub_;
+mod publisher;
+mod pull;
+mod push;
+mod rep;
+mod req;
+mod router;
+mod routing_table;
+mod stream;
+mod sub;
+mod subscriber;
+mod subscriptions;
+#[cfg(all(test, not(loom)))]
+mod testing;
+mod xpub;
+mod xsub;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use mqcore_proto::{Frame, Message, SocketType};
 
@@ -17,13 +44,15 @@ use crate::pipe::{PipeReader, PipeWriter, Wake};
 /// Names a peer's pipe within its socket, for its whole life.
 pub type PipeId = u64;
 
-/// What a pattern knows of a peer, fixed when its pipe is attached.
+/// What a pattern knows of a peer.
 #[derive(Debug, Default)]
 pub struct Peer {
     /// The pipe to it.
     pub id: PipeId,
     /// ROUTER, STREAM: the name it is addressed by, unique among the live peers of the socket.
     pub routing_id: Frame,
+    /// What its connection says of itself (`Socket-Type`, `Peer-Address`...); replaced at a reconnect.
+    pub metadata: Mutex<Vec<(String, String)>>,
 }
 
 /// News for a half.
@@ -75,6 +104,9 @@ pub enum PatternOption {
     XpubVerboser(bool),
     /// XPUB, PUB: refuse a message that a matching peer has no room for, instead of dropping.
     XpubNodrop(bool),
+    /// PUB, XPUB: most bytes that the subscriptions of one peer may take from now on, each counted with
+    /// its prefix and 128 more; a peer that wants more is dropped. 64 MiB unless set.
+    SubscriptionLimit(usize),
     /// PUB, XPUB, SUB: deliver what does *not* match.
     InvertMatching(bool),
     /// DEALER, REQ, ROUTER: greet every new peer with an empty message.
@@ -99,12 +131,13 @@ pub enum Refusal {
 /// Messages that a pattern threw away, by reason; read by the socket at any time.
 #[derive(Debug, Default)]
 pub struct Drops {
-    /// PUB, ROUTER: the peer's pipe was full.
-    pub full: std::sync::atomic::AtomicU64,
+    /// PUB, XPUB, XSUB, ROUTER, REP: the peer's pipe was full.
+    pub full: AtomicU64,
     /// ROUTER, REP: the peer was gone or never there.
-    pub unroutable: std::sync::atomic::AtomicU64,
-    /// REQ, REP, PUB: the peer sent what the pattern does not take (wrong envelope, data to a PUB).
-    pub unexpected: std::sync::atomic::AtomicU64,
+    pub unroutable: AtomicU64,
+    /// REQ, REP, PUB, PUSH, STREAM: the peer sent what the pattern does not take (wrong envelope, late
+    /// reply, data to a PUB); a peer that was dropped for too many subscriptions counts once.
+    pub unexpected: AtomicU64,
 }
 
 /// The half that sends.
@@ -159,6 +192,113 @@ pub const fn is_split(kind: SocketType) -> bool {
     )
 }
 
+/// Which half of a type that is not split takes its commands: the half that is no stub, and for a type
+/// with two views of one state the outgoing one (its incoming view would do the same).
+pub const fn takes_commands(kind: SocketType) -> Half {
+    match kind {
+        SocketType::Pull | SocketType::Sub => Half::Incoming,
+        _ => Half::Outgoing,
+    }
+}
+
+/// One of the two halves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// The [`Outgoing`] one.
+    Outgoing,
+    /// The [`Incoming`] one.
+    Incoming,
+}
+
+/// The two halves of a pattern.
+pub type Halves = (Box<dyn Outgoing>, Box<dyn Incoming>);
+
+/// A new pattern of type `kind`, without peers and with every option at its default.
+pub fn new(kind: SocketType, setup: Setup) -> Halves {
+    match kind {
+        SocketType::Pair => pair::new(setup),
+        SocketType::Pub => pub_::new(setup),
+        SocketType::Sub => sub::new(setup),
+        SocketType::Req => req::new(setup),
+        SocketType::Rep => rep::new(setup),
+        SocketType::Dealer => dealer::new(setup),
+        SocketType::Router => router::new(setup),
+        SocketType::Pull => pull::new(setup),
+        SocketType::Push => push::new(setup),
+        SocketType::Xpub => xpub::new(setup),
+        SocketType::Xsub => xsub::new(setup),
+        SocketType::Stream => stream::new(setup),
+    }
+}
+
+/// The half that a type does not have. Ignores commands: they belong to the other half.
+struct Stub;
+
+impl Outgoing for Stub {
+    fn handle(&mut self, _command: Command) {}
+
+    fn check(&mut self, _first: &Frame) -> Result<(), Refusal> {
+        Err(Refusal::Unsupported)
+    }
+
+    fn try_send(&mut self, message: Message) -> Result<(), (Refusal, Message)> {
+        Err((Refusal::Unsupported, message))
+    }
+
+    fn writable(&mut self) -> bool {
+        false
+    }
+}
+
+impl Incoming for Stub {
+    fn handle(&mut self, _command: Command) {}
+
+    fn try_recv(&mut self) -> Result<Message, Refusal> {
+        Err(Refusal::Unsupported)
+    }
+
+    fn readable(&mut self) -> bool {
+        false
+    }
+
+    fn last_peer(&self) -> Option<&Arc<Peer>> {
+        None
+    }
+}
+
+/// Most messages that one call throws away or takes in while it looks for one to deliver. Then it lets
+/// the socket look at its deadline and its commands: a peer that floods cannot hold a caller.
+const TURN: usize = 4096;
+
+/// Makes `last` name `peer`; costs nothing if it does already.
+#[inline]
+fn remember(last: &mut Option<Arc<Peer>>, peer: &Arc<Peer>) {
+    if !last.as_ref().is_some_and(|known| Arc::ptr_eq(known, peer)) {
+        *last = Some(Arc::clone(peer));
+    }
+}
+
+/// Greets a new peer with an empty message, so that a ROUTER there learns its routing id.
+fn probe(writer: &mut PipeWriter) {
+    writer.write(Frame::empty().into());
+    writer.flush();
+}
+
+/// One message more was thrown away.
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Whether `kind` never receives: its incoming half is a stub, and takes no commands.
+pub const fn only_sends(kind: SocketType) -> bool {
+    matches!(kind, SocketType::Pub | SocketType::Push)
+}
+
+/// Whether `kind` never sends: its outgoing half is a stub, and takes no commands.
+pub const fn only_receives(kind: SocketType) -> bool {
+    matches!(kind, SocketType::Sub | SocketType::Pull)
+}
+
 /// The name a half gives to a pipe end when it sets its waker: a small slot number and which end it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
@@ -179,6 +319,106 @@ impl From<u64> for Token {
         Self {
             slot: (packed >> 1) as usize,
             writer: packed & 1 == 1,
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::testing::Rig;
+    use super::*;
+    use SocketType::*;
+
+    #[test]
+    fn fresh_socket_answers_as_the_table_of_socket_types_says() {
+        let again = Err(Refusal::Again);
+        let unsupported = Err(Refusal::Unsupported);
+        let state = Err(Refusal::State(""));
+        for (kind, writable, send, recv) in [
+            (Pair, false, again, again),
+            (Pub, true, Ok(()), unsupported),
+            (Sub, false, unsupported, again),
+            (Req, false, again, state),
+            (Rep, false, state, again),
+            (Dealer, false, again, again),
+            (Router, true, Ok(()), again),
+            (Pull, false, unsupported, again),
+            (Push, false, again, unsupported),
+            (Xpub, true, Ok(()), again),
+            (Xsub, true, Ok(()), again),
+            (Stream, true, Err(Refusal::Unreachable), again),
+        ] {
+            let mut rig = Rig::new(kind);
+            let hint_aside = |refusal| match refusal {
+                Refusal::State(hint) => {
+                    assert!(hint.contains("call recv first") || hint.contains("call send"));
+                    Refusal::State("")
+                }
+                other => other,
+            };
+            assert_eq!(rig.writable(), writable, "{kind:?} writable");
+            assert!(!rig.readable(), "{kind:?} readable");
+            let check = rig.check("id").map_err(hint_aside);
+            assert_eq!(check, send, "{kind:?} check");
+            let sent = rig.send(&["id", "data"]).map_err(hint_aside);
+            assert_eq!(sent, send, "{kind:?} send");
+            let received = rig.recv().map(drop).map_err(hint_aside);
+            assert_eq!(received, recv, "{kind:?} recv");
+            assert_eq!(rig.last_peer(), None);
+        }
+    }
+
+    #[test]
+    fn peer_keeps_its_connection_while_the_socket_is_idle_and_loses_it_with_the_pattern() {
+        for kind in SocketType::ALL {
+            let mut rig = Rig::new(kind);
+            let far = rig.attach_named("a");
+            rig.settle();
+            assert!(!far.is_let_go(), "{kind:?} let its peer go");
+            assert!(!far.end.writer.is_closed(), "{kind:?} stopped reading");
+            drop(rig);
+            assert!(far.is_let_go() && far.end.writer.is_closed(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn peer_whose_writer_ended_is_let_go_by_every_type() {
+        for kind in SocketType::ALL {
+            let mut rig = Rig::new(kind);
+            let far = rig.attach_named("a");
+            let (mut reader, mut writer) = (far.end.reader, far.end.writer);
+            writer.write("last".into());
+            drop(writer); // the session read the end of its stream
+            let _ = (rig.recv_all(), rig.writable());
+            if !is_split(kind) {
+                while reader.read() != crate::pipe::Read::Closed {
+                    assert!(reader.is_closed(), "{kind:?} holds on to who left");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn peers_that_come_and_go_leave_nothing_behind_even_if_nobody_receives() {
+        for kind in SocketType::ALL {
+            let mut rig = Rig::new(kind);
+            let mut stays = rig.attach_named("stays");
+            for _ in 0..100 {
+                let far = rig.attach_named("a");
+                assert!(rig.writable() || rig.check("a").is_err());
+                drop(far);
+                let _ = rig.writable();
+            }
+            assert!(rig.known_peers() <= 1, "{kind:?}: {}", rig.known_peers());
+            stays.send(&["x"]);
+        }
+    }
+
+    #[test]
+    fn token_keeps_slot_and_end() {
+        for (slot, writer) in [(0, false), (0, true), (70_000, true)] {
+            let token = Token { slot, writer };
+            assert_eq!(Token::from(u64::from(token)), token);
         }
     }
 }

@@ -14,33 +14,51 @@
 mod ring;
 mod waker;
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock};
 
 use mqcore_proto::Message;
 
-use crate::sync::{AtomicBool, AtomicUsize, Ordering, fence, lock};
+use crate::sync::{AtomicBool, AtomicUsize, CheckedArc as Arc, Ordering, fence, lock};
 
 pub use waker::{Wake, Waker};
 
 /// At most so many messages go by before the reader tells the writer (which does not wake it yet).
 const CREDIT_BATCH: usize = 32;
 
-/// What bounds one direction of a pipe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What bounds one direction of a pipe, in messages: the sum of the shares of both ends.
+///
+/// Over a network one end is the I/O thread's, which has no share; inproc, both count (a share of 0
+/// makes the whole pipe unbounded).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bound {
-    /// Most messages in the pipe; 0 is no bound.
-    pub hwm: usize,
-    /// Keep only the newest message (then `hwm` has no effect).
+    /// The writer's share (SNDHWM), if it has one.
+    pub send: Option<usize>,
+    /// The reader's share (RCVHWM), if it has one.
+    pub receive: Option<usize>,
+    /// Keep only the newest message; the shares have no effect then.
     pub conflate: bool,
 }
 
 impl Bound {
-    /// A bound of `hwm` messages.
+    /// A bound of `hwm` messages, all of it the writer's share; 0 is no bound.
     pub const fn messages(hwm: usize) -> Self {
         Self {
-            hwm,
+            send: Some(hwm),
+            receive: None,
             conflate: false,
         }
+    }
+}
+
+/// The share of an end that has none.
+const NO_SHARE: usize = usize::MAX;
+
+/// The high-water mark that two shares make; 0 is no bound.
+fn total(send: usize, receive: usize) -> usize {
+    match (send, receive) {
+        (NO_SHARE, NO_SHARE) | (0, _) | (_, 0) => 0,
+        (NO_SHARE, share) | (share, NO_SHARE) => share,
+        (send, receive) => send.saturating_add(receive),
     }
 }
 
@@ -56,8 +74,10 @@ pub enum Read {
 }
 
 struct Shared {
-    /// Most messages in the pipe; 0 is no bound.
+    /// Most messages in the pipe; 0 is no bound. Invariant: the total of both shares.
     hwm: AtomicUsize,
+    send_share: AtomicUsize,
+    receive_share: AtomicUsize,
     /// Newest message of a conflating pipe; unused otherwise.
     newest: Option<Mutex<Option<Message>>>,
     reader_asleep: AtomicBool,
@@ -92,8 +112,17 @@ pub struct PipeEnd {
 
 /// A new one-way pipe.
 pub fn pipe(bound: Bound) -> (PipeWriter, PipeReader) {
+    let send = bound.send.unwrap_or(NO_SHARE);
+    let receive = bound.receive.unwrap_or(NO_SHARE);
+    let hwm = if bound.conflate {
+        0
+    } else {
+        total(send, receive)
+    };
     let shared = Arc::new(Shared {
-        hwm: AtomicUsize::new(if bound.conflate { 0 } else { bound.hwm }),
+        hwm: AtomicUsize::new(hwm),
+        send_share: AtomicUsize::new(send),
+        receive_share: AtomicUsize::new(receive),
         newest: bound.conflate.then(|| Mutex::new(None)),
         reader_asleep: AtomicBool::new(false),
         writer_asleep: AtomicBool::new(false),
@@ -216,15 +245,20 @@ impl PipeWriter {
         self.ring.queued_now()
     }
 
-    /// Changes the bound, at once; a lower one drops nothing. A writer that sleeps is called.
+    /// Changes this end's share of the bound, at once; a lower one drops nothing. A writer that sleeps
+    /// is called.
     pub fn set_hwm(&mut self, hwm: usize) {
-        set_hwm(&self.shared, hwm);
+        self.shared.send_share.store(hwm, Ordering::Relaxed);
+        bound_changed(&self.shared);
     }
 }
 
-fn set_hwm(shared: &Shared, hwm: usize) {
+fn bound_changed(shared: &Shared) {
     if shared.newest.is_none() {
-        shared.hwm.store(hwm, Ordering::Relaxed);
+        fence(Ordering::SeqCst); // both ends may change their share at once: the last one sees both
+        let send = shared.send_share.load(Ordering::Relaxed);
+        let receive = shared.receive_share.load(Ordering::Relaxed);
+        shared.hwm.store(total(send, receive), Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if shared.writer_asleep.swap(false, Ordering::AcqRel) {
             wake(&shared.writer_waker);
@@ -330,9 +364,11 @@ impl PipeReader {
         }
     }
 
-    /// Changes the bound, at once; a lower one drops nothing. A writer that sleeps is called.
+    /// Changes this end's share of the bound, at once; a lower one drops nothing. A writer that sleeps
+    /// is called.
     pub fn set_hwm(&mut self, hwm: usize) {
-        set_hwm(&self.shared, hwm);
+        self.shared.receive_share.store(hwm, Ordering::Relaxed);
+        bound_changed(&self.shared);
     }
 }
 
@@ -347,6 +383,7 @@ impl Drop for PipeReader {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     /// Remembers the tokens it was called with.
     #[derive(Default)]
@@ -450,8 +487,8 @@ mod tests {
     #[test]
     fn conflating_pipe_keeps_the_newest_only() {
         let (mut writer, mut reader, calls) = watched(Bound {
-            hwm: 1,
             conflate: true,
+            ..Bound::messages(1)
         });
         assert_eq!(reader.read(), Read::Empty);
         for number in 0..5 {
@@ -464,6 +501,20 @@ mod tests {
     }
 
     #[test]
+    fn shares_of_both_ends_add_up_and_zero_is_no_bound() {
+        assert_eq!(total(3, 4), 7);
+        assert_eq!(total(3, NO_SHARE), 3);
+        assert_eq!(total(NO_SHARE, 4), 4);
+        assert_eq!(total(0, 4), 0);
+        assert_eq!(total(NO_SHARE, NO_SHARE), 0);
+        let (mut writer, mut reader) = pipe(Bound::messages(1));
+        writer.write(message(0));
+        assert!(!writer.has_room());
+        reader.set_hwm(1);
+        assert!(writer.has_room());
+    }
+
+    #[test]
     fn raised_bound_calls_a_sleeping_writer() {
         let (mut writer, _reader, calls) = watched(Bound::messages(1));
         writer.write(message(0));
@@ -471,5 +522,108 @@ mod tests {
         writer.set_hwm(2);
         assert_eq!(calls.take(), [WRITER]);
         assert!(writer.has_room());
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::atomic::AtomicUsize as Counter;
+    use loom::thread;
+
+    /// Counts its calls where loom sees them.
+    struct Calls(loom::sync::Arc<Counter>);
+
+    impl Wake for Calls {
+        fn wake(&self, _token: u64) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn waker(calls: &loom::sync::Arc<Counter>) -> Waker {
+        Waker::new(std::sync::Arc::new(Calls(calls.clone())), 0)
+    }
+
+    fn message() -> Message {
+        Message::from("x")
+    }
+
+    #[test]
+    fn loom_reader_that_found_nothing_is_called_or_finds_the_message() {
+        loom::model(|| {
+            let calls = loom::sync::Arc::new(Counter::new(0));
+            let (mut writer, mut reader) = pipe(Bound::messages(0));
+            reader.set_waker(waker(&calls));
+            let thread = thread::spawn(move || {
+                writer.write(message());
+                writer.flush();
+                writer // closing would call too
+            });
+            let found = reader.read();
+            let writer = thread.join().unwrap();
+            match found {
+                Read::Message(_) => {}
+                Read::Empty => assert_eq!(calls.load(Ordering::SeqCst), 1),
+                Read::Closed => panic!("the writer lives"),
+            }
+            drop(writer);
+        });
+    }
+
+    #[test]
+    fn loom_writer_that_found_no_room_is_called_or_finds_room() {
+        loom::model(|| {
+            let calls = loom::sync::Arc::new(Counter::new(0));
+            let (mut writer, mut reader) = pipe(Bound::messages(1));
+            writer.set_waker(waker(&calls));
+            writer.write(message());
+            writer.flush();
+            let thread = thread::spawn(move || {
+                assert!(matches!(reader.read(), Read::Message(_)));
+                reader // closing would call too
+            });
+            let room = writer.has_room();
+            let reader = thread.join().unwrap();
+            assert!(room || calls.load(Ordering::SeqCst) == 1);
+            drop(reader);
+        });
+    }
+
+    #[test]
+    fn loom_everything_written_before_the_end_is_read_before_closed() {
+        loom::model(|| {
+            let calls = loom::sync::Arc::new(Counter::new(0));
+            let (mut writer, mut reader) = pipe(Bound::messages(0));
+            reader.set_waker(waker(&calls));
+            let thread = thread::spawn(move || {
+                writer.write(message());
+                drop(writer);
+            });
+            let mut messages = 0;
+            let first = reader.read();
+            let closed_early = first == Read::Closed;
+            messages += usize::from(matches!(first, Read::Message(_)));
+            thread.join().unwrap();
+            assert!(!closed_early);
+            assert!(calls.load(Ordering::SeqCst) >= 1);
+            while let Read::Message(_) = reader.read() {
+                messages += 1;
+            }
+            assert_eq!(messages, 1);
+            assert_eq!(reader.read(), Read::Closed);
+        });
+    }
+
+    #[test]
+    fn loom_end_of_the_reader_reaches_a_writer_that_sets_its_waker_late() {
+        loom::model(|| {
+            let calls = loom::sync::Arc::new(Counter::new(0));
+            let (mut writer, reader) = pipe(Bound::messages(0));
+            let thread = thread::spawn(move || drop(reader));
+            writer.set_waker(waker(&calls));
+            let closed = writer.is_closed();
+            thread.join().unwrap();
+            assert!(closed || calls.load(Ordering::SeqCst) == 1);
+        });
     }
 }

@@ -13,14 +13,12 @@
 //! `published` is stored by the writer only (Release) and read by the reader (Acquire): that edge
 //! carries the slots and the chunk links. Both ends keep private cursors, so a batch costs one store.
 
-use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
+use crate::sync::{AtomicPtr, AtomicUsize, CheckedArc as Arc, CheckedCell, Ordering};
 
 /// Items of a chunk. Two chunks for each direction of a used connection stay far below 16 KiB.
 #[cfg(not(loom))]
@@ -29,14 +27,14 @@ const CHUNK: usize = 32;
 const CHUNK: usize = 2;
 
 struct Chunk<T> {
-    slots: [UnsafeCell<MaybeUninit<T>>; CHUNK],
+    slots: [CheckedCell<MaybeUninit<T>>; CHUNK],
     next: AtomicPtr<Chunk<T>>,
 }
 
 impl<T> Chunk<T> {
     fn boxed() -> *mut Self {
         Box::into_raw(Box::new(Self {
-            slots: [const { UnsafeCell::new(MaybeUninit::uninit()) }; CHUNK],
+            slots: std::array::from_fn(|_| CheckedCell::new(MaybeUninit::uninit())),
             next: AtomicPtr::new(ptr::null_mut()),
         }))
     }
@@ -126,7 +124,7 @@ impl<T> Writer<T> {
         // SAFETY: `chunk` is live: it is freed only after the reader has left it, and the reader leaves
         // a chunk only when all its items were published. The slot at `position` is unpublished, so the
         // reader does not touch it, and no item is in it: a reused chunk was emptied.
-        unsafe { (*(*self.chunk).slots[index].get()).write(item) };
+        unsafe { (*self.chunk).slots[index].with_mut(|slot| (*slot).write(item)) };
         self.position += 1;
     }
 
@@ -190,7 +188,8 @@ impl<T> Reader<T> {
         }
         // SAFETY: the slot is published, so the writer has finished it (Release/Acquire on `published`)
         // and will not touch it again; the position moves on, so it is read once.
-        let item = unsafe { (*(*self.chunk).slots[index].get()).assume_init_read() };
+        let item =
+            unsafe { (*self.chunk).slots[index].with_mut(|slot| (*slot).assume_init_read()) };
         self.position += 1;
         Some(item)
     }
@@ -275,7 +274,8 @@ impl<T> Drop for Shared<T> {
                     // SAFETY: items between the reader's and the writer's last position are initialised,
                     // and nobody else can reach them any more.
                     unsafe {
-                        (*(*chunk).slots[position % CHUNK].get()).assume_init_drop();
+                        (*chunk).slots[position % CHUNK]
+                            .with_mut(|slot| (*slot).assume_init_drop());
                     }
                     position += 1;
                     if position.is_multiple_of(CHUNK) {
@@ -298,6 +298,7 @@ impl<T> Drop for Shared<T> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn items_appear_only_after_publish_and_in_order() {
@@ -370,5 +371,38 @@ mod tests {
             }
         }
         thread.join().unwrap();
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::thread;
+
+    /// Chunks have two slots here: five items cross two chunk boundaries and reuse one.
+    #[test]
+    fn loom_items_arrive_whole_and_in_order_and_none_is_leaked() {
+        loom::model(|| {
+            let (mut writer, mut reader) = ring();
+            let thread = thread::spawn(move || {
+                for item in 0..5 {
+                    writer.push(Box::new(item));
+                    if item % 2 == 0 {
+                        writer.publish();
+                    }
+                }
+            });
+            let mut expected = 0;
+            for _ in 0..2 {
+                while let Some(item) = reader.pop() {
+                    assert_eq!(*item, expected);
+                    expected += 1;
+                    reader.report();
+                }
+                thread::yield_now();
+            }
+            drop(reader);
+            thread.join().unwrap();
+        });
     }
 }

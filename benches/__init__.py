@@ -1,0 +1,1 @@
+"""Whole-path comparisons of mqcore with other ZeroMQ libraries for Python: `make bench`, BENCHMARKS.md."""

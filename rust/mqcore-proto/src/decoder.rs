@@ -1,0 +1,322 @@
+//! Frames out of bytes that come cut anywhere.
+//!
+//! ```text
+//! Header ──whole header──▶ Judging ──checked──▶ Body ──last byte──▶ a frame, and Header again
+//! ```
+//!
+//! A header is checked before any memory is set aside for its body, and that memory grows only
+//! with the bytes that really come.
+
+use crate::Frame;
+use crate::error::ProtocolError;
+use crate::wire::{HEADER_MAX, Header};
+
+/// What a long body gets at first; it doubles while it fills.
+const BODY_FIRST: usize = 256 * 1024;
+
+/// From so many missing bytes on a caller may read straight into the body.
+const DIRECT: usize = 8 * 1024;
+
+/// One connection's frames while they arrive. Owns nothing between two frames.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    stage: Stage,
+    /// What a caller appended to a body beyond its frame's end: it is the first further input.
+    surplus: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Invariant: `length < HEADER_MAX`, and `bytes[..length]` is no whole header.
+    Header {
+        bytes: [u8; HEADER_MAX],
+        length: usize,
+    },
+    /// The header is whole, but the first byte of its body is needed to judge it.
+    Judging(Header),
+    /// Invariant: `bytes.len() < header.length`, except after a caller filled the body buffer.
+    Body {
+        header: Header,
+        bytes: Vec<u8>,
+        /// The length of `bytes` when it was last looked at.
+        seen: usize,
+    },
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Self::Header {
+            bytes: [0; HEADER_MAX],
+            length: 0,
+        }
+    }
+}
+
+/// What a check says about a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    /// The body may come.
+    Accept,
+    /// It depends on the first byte of the body: ask again with it.
+    NeedsFirstByte,
+}
+
+impl Decoder {
+    /// Whether the next input byte begins a frame.
+    #[inline]
+    pub(crate) fn is_between_frames(&self) -> bool {
+        matches!(self.stage, Stage::Header { length: 0, .. }) && self.surplus.is_empty()
+    }
+
+    /// Takes bytes off `input` until a frame is whole or the input is empty.
+    ///
+    /// `judge` is asked about each header, with the first byte of the body if it wants that.
+    #[inline]
+    pub(crate) fn receive(
+        &mut self,
+        input: &mut &[u8],
+        judge: impl Fn(Header, Option<u8>) -> Result<Judgement, ProtocolError>,
+    ) -> Result<Option<(Header, Frame)>, ProtocolError> {
+        if let Stage::Header { length: 0, .. } = self.stage
+            && let Some((header, size)) = Header::parse(input)?
+            && let Some(rest) = input.get(size..)
+            && let Some((body, rest)) = rest.split_at_checked(header.length)
+        {
+            // The common case: the whole frame is there.
+            if judge(header, body.first().copied())? == Judgement::Accept {
+                *input = rest;
+                return Ok(Some((header, Frame::copy_from_slice(body))));
+            }
+        }
+        self.receive_cut(input, judge)
+    }
+
+    /// The general case: any part of the frame may be missing.
+    fn receive_cut(
+        &mut self,
+        input: &mut &[u8],
+        judge: impl Fn(Header, Option<u8>) -> Result<Judgement, ProtocolError>,
+    ) -> Result<Option<(Header, Frame)>, ProtocolError> {
+        loop {
+            match &mut self.stage {
+                Stage::Header { bytes, length } => {
+                    let Some((&byte, rest)) = input.split_first() else {
+                        return Ok(None);
+                    };
+                    bytes[*length] = byte;
+                    *length += 1;
+                    *input = rest;
+                    if let Some((header, _)) = Header::parse(&bytes[..*length])? {
+                        self.stage = match judge(header, None)? {
+                            Judgement::Accept => Self::await_body(header),
+                            Judgement::NeedsFirstByte => Stage::Judging(header),
+                        };
+                    }
+                }
+                Stage::Judging(header) => {
+                    let Some(&first) = input.first() else {
+                        return Ok(None);
+                    };
+                    let header = *header;
+                    judge(header, Some(first))?;
+                    self.stage = Self::await_body(header);
+                }
+                Stage::Body {
+                    header,
+                    bytes,
+                    seen,
+                } => {
+                    let missing = header.length.saturating_sub(bytes.len());
+                    let (now, rest) = input.split_at(missing.min(input.len()));
+                    grow(bytes, now.len(), header.length);
+                    bytes.extend_from_slice(now);
+                    *seen = bytes.len();
+                    *input = rest;
+                    if bytes.len() < header.length {
+                        return Ok(None);
+                    }
+                    self.surplus = bytes.split_off(header.length);
+                    let frame = (*header, Frame::from(std::mem::take(bytes)));
+                    self.stage = Stage::default();
+                    return Ok(Some(frame));
+                }
+            }
+        }
+    }
+
+    fn await_body(header: Header) -> Stage {
+        Stage::Body {
+            header,
+            bytes: Vec::new(),
+            seen: 0,
+        }
+    }
+
+    /// The unfinished body, with spare capacity for at most what is missing, if that is much.
+    pub(crate) fn body_buffer(&mut self) -> Option<&mut Vec<u8>> {
+        let Stage::Body { header, bytes, .. } = &mut self.stage else {
+            return None;
+        };
+        if header.length.saturating_sub(bytes.len()) < DIRECT {
+            return None;
+        }
+        grow(bytes, DIRECT, header.length);
+        Some(bytes)
+    }
+
+    /// Whether the body grew by its buffer since the last call of [`receive`](Self::receive).
+    pub(crate) fn has_grown(&self) -> bool {
+        matches!(&self.stage, Stage::Body { bytes, seen, .. } if bytes.len() != *seen)
+    }
+
+    /// Whether there is input that the caller gave by the body buffer.
+    #[inline]
+    pub(crate) fn has_surplus(&self) -> bool {
+        !self.surplus.is_empty()
+    }
+
+    /// Takes that input; what is not used is to be given back to [`put_surplus`](Self::put_surplus).
+    pub(crate) fn take_surplus(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.surplus)
+    }
+
+    /// Gives unused surplus back.
+    pub(crate) fn put_surplus(&mut self, rest: &[u8]) {
+        self.surplus = rest.to_vec();
+    }
+
+    /// Bytes of memory held.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn memory(&self) -> usize {
+        let body = match &self.stage {
+            Stage::Body { bytes, .. } => bytes.capacity(),
+            _ => 0,
+        };
+        body + self.surplus.capacity()
+    }
+}
+
+/// Makes room in a body of `length` bytes for `incoming` more (or up to its end).
+fn grow(bytes: &mut Vec<u8>, incoming: usize, length: usize) {
+    let needed = bytes.len().saturating_add(incoming).min(length);
+    if bytes.capacity() < needed {
+        let doubled = bytes.capacity().saturating_mul(2);
+        let wanted = doubled.max(BODY_FIRST).max(needed).min(length);
+        bytes.reserve_exact(wanted - bytes.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn accept(_: Header, _: Option<u8>) -> Result<Judgement, ProtocolError> {
+        Ok(Judgement::Accept)
+    }
+
+    fn encode(length: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let header = Header {
+            more: false,
+            command: false,
+            length,
+        };
+        header.put(&mut bytes);
+        bytes.extend((0..length).map(|index| index as u8));
+        bytes
+    }
+
+    #[test]
+    fn frame_cut_anywhere_comes_out_whole() {
+        for length in [0, 1, 64, 65, 255, 256, 300] {
+            let bytes = encode(length);
+            for cut in 0..=bytes.len() {
+                let mut decoder = Decoder::default();
+                let mut frames = Vec::new();
+                for mut part in [&bytes[..cut], &bytes[cut..], &bytes[..]] {
+                    while let Some((_, frame)) = decoder.receive(&mut part, accept).unwrap() {
+                        frames.push(frame);
+                    }
+                    assert!(part.is_empty());
+                }
+                assert_eq!(frames.len(), 2, "{length} cut at {cut}");
+                assert!(
+                    frames
+                        .iter()
+                        .all(|frame| **frame == bytes[bytes.len() - length..])
+                );
+                assert!(decoder.is_between_frames() && decoder.memory() == 0);
+            }
+        }
+    }
+
+    #[test]
+    fn header_alone_takes_no_memory_and_the_body_grows_with_what_comes() {
+        let mut decoder = Decoder::default();
+        let length: usize = 1 << 40;
+        let header = [&[2][..], &(length as u64).to_be_bytes()].concat();
+        assert_eq!(decoder.receive(&mut &header[..], accept).unwrap(), None);
+        assert_eq!(decoder.memory(), 0);
+        let chunk = [0; 10_000];
+        for count in 1..300 {
+            decoder.receive(&mut &chunk[..], accept).unwrap();
+            assert!(decoder.memory() <= BODY_FIRST.max(2 * count * chunk.len()));
+        }
+    }
+
+    #[test]
+    fn body_buffer_has_room_up_to_the_frames_end_and_no_further() {
+        let bytes = encode(600_000);
+        let mut decoder = Decoder::default();
+        let mut input = &bytes[..100];
+        decoder.receive(&mut input, accept).unwrap();
+        let mut at = 100;
+        while let Some(buffer) = decoder.body_buffer() {
+            let spare = buffer.capacity() - buffer.len();
+            assert!(spare >= DIRECT && buffer.capacity() <= 600_000);
+            buffer.extend_from_slice(&bytes[at..at + spare]);
+            at += spare;
+            assert!(decoder.has_grown());
+            let frame = decoder.receive(&mut &[][..], accept).unwrap();
+            assert!(!decoder.has_grown());
+            if let Some((_, frame)) = frame {
+                assert!(*frame == bytes[9..]);
+            }
+        }
+        assert_eq!(at, bytes.len());
+        assert!(decoder.is_between_frames());
+    }
+
+    #[test]
+    fn surplus_in_the_body_buffer_is_kept_as_input() {
+        let bytes = encode(20_000);
+        let mut decoder = Decoder::default();
+        decoder.receive(&mut &bytes[..9], accept).unwrap();
+        let buffer = decoder.body_buffer().unwrap();
+        buffer.extend_from_slice(&bytes[9..]);
+        buffer.extend_from_slice(b"\0\x01x");
+        let (_, frame) = decoder.receive(&mut &[][..], accept).unwrap().unwrap();
+        assert_eq!(frame.len(), 20_000);
+        assert!(decoder.has_surplus() && !decoder.is_between_frames());
+        assert_eq!(decoder.take_surplus(), b"\0\x01x");
+    }
+
+    #[test]
+    fn first_byte_is_asked_for_before_the_body_is_taken() {
+        let judge = |_: Header, first: Option<u8>| match first {
+            None => Ok(Judgement::NeedsFirstByte),
+            Some(1) => Err(ProtocolError::new(ErrorKind::Oversize, "sent a one")),
+            Some(_) => Ok(Judgement::Accept),
+        };
+        for (first, good) in [(1, false), (2, true)] {
+            let mut decoder = Decoder::default();
+            assert!(decoder.receive(&mut &[0, 3][..], judge).unwrap().is_none());
+            assert_eq!(decoder.receive(&mut &[first][..], judge).is_ok(), good);
+        }
+        let mut decoder = Decoder::default();
+        let mut input = &[0, 0][..];
+        // Without a body there is no first byte: the judge must not wait for one.
+        assert!(decoder.receive(&mut input, accept).unwrap().is_some());
+    }
+}

@@ -1,0 +1,292 @@
+//! Reads many pipes in turn: one message from each that has one, round and round.
+//!
+//! Only pipes that may have something are on the list; a pipe found empty leaves it until its waker
+//! brings it back. So idle peers cost nothing, however many they are.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use mqcore_proto::Message;
+use slab::Slab;
+
+use super::{Peer, PipeId, Token};
+use crate::pipe::{PipeReader, Read, Wake, Waker};
+
+/// Readers, and with each a `T` that belongs to it and goes when it goes.
+pub(super) struct FairQueue<T> {
+    slots: Slab<Slot<T>>,
+    /// The slots to read, in their turn. Invariant: lists a slot once if it is `listed`, else not.
+    active: VecDeque<usize>,
+    wake: Arc<dyn Wake>,
+}
+
+struct Slot<T> {
+    peer: Arc<Peer>,
+    reader: PipeReader,
+    listed: bool,
+    link: T,
+}
+
+impl<T> FairQueue<T> {
+    pub(super) fn new(wake: Arc<dyn Wake>) -> Self {
+        Self {
+            slots: Slab::new(),
+            active: VecDeque::new(),
+            wake,
+        }
+    }
+
+    /// Takes a pipe in, at the end of the turn; returns its slot.
+    pub(super) fn attach(&mut self, peer: Arc<Peer>, mut reader: PipeReader, link: T) -> usize {
+        let slot = self.slots.vacant_key();
+        reader.set_waker(self.waker(slot, false));
+        self.active.push_back(slot);
+        self.slots.insert(Slot {
+            peer,
+            reader,
+            listed: true,
+            link,
+        })
+    }
+
+    /// A waker for an end that belongs to `slot`.
+    pub(super) fn waker(&self, slot: usize, writer: bool) -> Waker {
+        Waker::new(Arc::clone(&self.wake), Token { slot, writer }.into())
+    }
+
+    /// Puts a slot back on the list. One that was freed is left alone; one that was freed and given
+    /// away again is read once for nothing.
+    pub(super) fn wake(&mut self, slot: usize) {
+        if let Some(entry) = self.slots.get_mut(slot)
+            && !entry.listed
+        {
+            entry.listed = true;
+            self.active.push_back(slot);
+        }
+    }
+
+    /// The next message and the slot it came from. A pipe that has ended is forgotten on the way, and
+    /// `ended` gets its slot (which is free) and what belonged to it.
+    #[inline]
+    pub(super) fn read(&mut self, mut ended: impl FnMut(usize, T)) -> Option<(usize, Message)> {
+        while let Some(&slot) = self.active.front() {
+            let entry = &mut self.slots[slot];
+            match entry.reader.read() {
+                Read::Message(message) => {
+                    if self.active.len() > 1 {
+                        self.active.rotate_left(1);
+                    }
+                    return Some((slot, message));
+                }
+                Read::Empty => {
+                    entry.listed = false;
+                    self.active.pop_front();
+                }
+                Read::Closed => {
+                    self.active.pop_front();
+                    ended(slot, self.slots.remove(slot).link);
+                }
+            }
+        }
+        None
+    }
+
+    /// The same, but a pipe that has ended and has nothing left to read is forgotten at once: for an
+    /// owner who may not read for long. Returns what belonged to it.
+    pub(super) fn wake_or_end(&mut self, slot: usize) -> Option<T> {
+        let reader = &mut self.slots.get_mut(slot)?.reader;
+        if reader.is_closed() && !reader.has_message() {
+            return self.remove(slot);
+        }
+        self.wake(slot);
+        None
+    }
+
+    /// Calls the owner's own waker: for one that stops before everything is read, and then waits.
+    pub(super) fn call_again(&self) {
+        if let Some(&slot) = self.active.front() {
+            self.waker(slot, false).wake();
+        }
+    }
+
+    /// Messages that wait in the pipes on the list.
+    pub(super) fn queued(&self) -> usize {
+        self.active
+            .iter()
+            .map(|&slot| self.slots[slot].reader.queued())
+            .sum()
+    }
+
+    /// Whose pipe is in a slot in use.
+    #[inline]
+    pub(super) fn peer(&self, slot: usize) -> &Arc<Peer> {
+        &self.slots[slot].peer
+    }
+
+    /// What belongs to the pipe in `slot`, if it is still `peer`'s.
+    pub(super) fn link_of(&mut self, slot: usize, peer: &Arc<Peer>) -> Option<&mut T> {
+        let entry = self.slots.get_mut(slot)?;
+        Arc::ptr_eq(&entry.peer, peer).then_some(&mut entry.link)
+    }
+
+    /// What belongs to the pipe in `slot`, if there is one.
+    #[inline]
+    pub(super) fn link(&mut self, slot: usize) -> Option<&mut T> {
+        self.slots.get_mut(slot).map(|entry| &mut entry.link)
+    }
+
+    /// What belongs to each pipe, with its slot, in the order of the slots.
+    pub(super) fn links(&mut self) -> impl Iterator<Item = (usize, &mut T)> {
+        self.slots
+            .iter_mut()
+            .map(|(slot, entry)| (slot, &mut entry.link))
+    }
+
+    /// The slot of a peer. Looks at every peer.
+    pub(super) fn find(&self, id: PipeId) -> Option<usize> {
+        self.slots
+            .iter()
+            .find(|(_, entry)| entry.peer.id == id)
+            .map(|(slot, _)| slot)
+    }
+
+    /// Forgets a pipe that has not ended: what is unread is lost.
+    pub(super) fn remove(&mut self, slot: usize) -> Option<T> {
+        let entry = self.slots.try_remove(slot)?;
+        if entry.listed {
+            self.active.retain(|&listed| listed != slot);
+        }
+        Some(entry.link)
+    }
+
+    /// Sets the bound of every pipe.
+    pub(super) fn set_hwm(&mut self, hwm: usize) {
+        for (_, entry) in &mut self.slots {
+            entry.reader.set_hwm(hwm);
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::testing::{Calls, message};
+    use super::*;
+    use crate::pipe::{Bound, PipeWriter, pipe};
+    use proptest::prelude::*;
+
+    fn queue_of(peers: usize) -> (FairQueue<()>, Vec<PipeWriter>, Arc<Calls>) {
+        let calls = Arc::new(Calls::default());
+        let mut queue = FairQueue::new(calls.clone());
+        let writers = (0..peers)
+            .map(|id| {
+                let (writer, reader) = pipe(Bound::messages(0));
+                let peer = Peer {
+                    id: id as PipeId,
+                    ..Peer::default()
+                };
+                assert_eq!(queue.attach(Arc::new(peer), reader, ()), id);
+                writer
+            })
+            .collect();
+        (queue, writers, calls)
+    }
+
+    fn wake_all(queue: &mut FairQueue<()>, calls: &Calls) {
+        for token in calls.take() {
+            queue.wake(Token::from(token).slot);
+        }
+    }
+
+    fn put(writer: &mut PipeWriter, text: &str) {
+        writer.write(message(&[text]));
+        writer.flush();
+    }
+
+    #[test]
+    fn idle_peers_are_not_looked_at() {
+        let (mut queue, mut writers, calls) = queue_of(10_000);
+        assert!(queue.read(|_, ()| ()).is_none());
+        assert!(queue.active.is_empty());
+        put(&mut writers[7_000], "only");
+        wake_all(&mut queue, &calls);
+        assert_eq!(queue.active, [7_000]);
+        assert_eq!(queue.read(|_, ()| ()), Some((7_000, message(&["only"]))));
+    }
+
+    #[test]
+    fn late_call_for_a_slot_that_was_given_away_does_no_harm() {
+        let (mut queue, mut writers, calls) = queue_of(2);
+        assert!(queue.read(|_, ()| ()).is_none());
+        drop(writers.remove(0));
+        wake_all(&mut queue, &calls);
+        let mut ended = Vec::new();
+        assert!(queue.read(|slot, ()| ended.push(slot)).is_none());
+        assert_eq!(ended, [0]);
+        let (mut writer, reader) = pipe(Bound::messages(0));
+        assert_eq!(queue.attach(Arc::default(), reader, ()), 0);
+        queue.wake(0);
+        queue.wake(99);
+        put(&mut writer, "new");
+        assert_eq!(queue.read(|_, ()| ()), Some((0, message(&["new"]))));
+        assert!(queue.read(|_, ()| ()).is_none());
+    }
+
+    #[test]
+    fn removed_slot_is_off_the_list() {
+        let (mut queue, mut writers, _calls) = queue_of(3);
+        put(&mut writers[1], "lost");
+        put(&mut writers[2], "read");
+        assert!(queue.remove(1).is_some());
+        assert!(queue.remove(1).is_none());
+        assert!(writers[1].is_closed());
+        assert_eq!(queue.read(|_, ()| ()), Some((2, message(&["read"]))));
+        assert!(queue.read(|_, ()| ()).is_none());
+    }
+
+    proptest! {
+        /// Among peers that all have messages each gets exactly its turn, and what one peer sent
+        /// keeps its order; nothing is lost when peers join or run dry on the way.
+        #[test]
+        fn every_active_peer_gets_exactly_its_turn(
+            loads in prop::collection::vec(0usize..20, 1..8),
+            more in prop::collection::vec((0usize..8, 1usize..5), 0..10),
+        ) {
+            let peers = loads.len();
+            let (mut queue, mut writers, calls) = queue_of(peers);
+            let mut written = vec![0; peers];
+            let mut read = vec![0; peers];
+            let load = |writers: &mut Vec<PipeWriter>, written: &mut Vec<usize>, peer: usize, n| {
+                for _ in 0..n {
+                    put(&mut writers[peer], &written[peer].to_string());
+                    written[peer] += 1;
+                }
+            };
+            for (peer, &n) in loads.iter().enumerate() {
+                load(&mut writers, &mut written, peer, n);
+            }
+            let mut rounds = more.into_iter();
+            loop {
+                // Since a peer that has messages was served, every other such peer is served at most once.
+                let mut served = vec![0usize; peers];
+                let busy: Vec<usize> = (0..peers).filter(|&p| written[p] > read[p]).collect();
+                for _ in 0..busy.len() {
+                    let (slot, found) = queue.read(|_, ()| ()).expect("a busy peer");
+                    prop_assert_eq!(found, message(&[&read[slot].to_string()]));
+                    read[slot] += 1;
+                    served[slot] += 1;
+                }
+                for &peer in &busy {
+                    prop_assert_eq!(served[peer], 1, "peer {} of {:?}", peer, busy);
+                }
+                match rounds.next() {
+                    Some((peer, n)) => load(&mut writers, &mut written, peer % peers, n),
+                    None if busy.is_empty() => break,
+                    None => {}
+                }
+                wake_all(&mut queue, &calls);
+            }
+            prop_assert!(queue.read(|_, ()| ()).is_none());
+            prop_assert_eq!(read, written);
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! What the rest of the engine may touch of a socket: where news goes, who its peers are, what happened.
+//!
+//! A [`Port`] outlives neither side's view of the other: sessions and inproc peers hold it, the socket
+//! holds it, and it holds the pipes only while they are on their way into the pattern.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Instant;
+
+use mqcore_proto::{Frame, SocketType};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::error::Result;
+use crate::mailbox::Mailbox;
+use crate::monitor::Monitor;
+use crate::pattern::{Command, Drops, Peer, PipeId, is_split};
+use crate::pipe::{PipeEnd, Wake};
+use crate::sync::{Event, lock};
+
+/// An eventfd that a poller or an event loop of somebody else can watch.
+#[derive(Debug)]
+pub(crate) struct Bell(OwnedFd);
+
+impl Bell {
+    pub(crate) fn new() -> Result<Self> {
+        use rustix::event::{EventfdFlags, eventfd};
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        Ok(Self(eventfd(0, flags)?))
+    }
+
+    /// Makes the descriptor readable.
+    pub(crate) fn ring(&self) {
+        // The only failure is a counter at its maximum: it is readable then.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+
+    /// Makes the descriptor unreadable until the next ring.
+    pub(crate) fn silence(&self) {
+        let _ = rustix::io::read(&self.0, &mut [0; 8][..]);
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// What a poller sleeps on: an event, or an epoll if it polls descriptors too.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    pub(crate) event: Event,
+    waker: Option<mio::Waker>,
+}
+
+impl Watcher {
+    pub(crate) fn new(waker: Option<mio::Waker>) -> Self {
+        Self {
+            event: Event::default(),
+            waker,
+        }
+    }
+
+    fn wake(&self) {
+        self.event.signal();
+        if let Some(waker) = &self.waker {
+            // Fails only when the epoll is gone, and the poller with it.
+            let _ = waker.wake();
+        }
+    }
+}
+
+/// Who is told when a socket may have become ready.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    pub(crate) readable: Event,
+    pub(crate) writable: Event,
+    watched: AtomicBool,
+    watchers: Mutex<Vec<Arc<Watcher>>>,
+    fd: OnceLock<Bell>,
+}
+
+impl Signals {
+    /// Tells everybody who waits for the directions named.
+    #[inline]
+    pub(crate) fn notify(&self, readable: bool, writable: bool) {
+        if readable {
+            self.readable.signal();
+        }
+        if writable {
+            self.writable.signal();
+        }
+        // SeqCst on both sides (the events' additions, `watch`): a watcher that is not seen here finds
+        // the news when it looks after registering.
+        if self.watched.load(Ordering::SeqCst) {
+            self.ring();
+        }
+    }
+
+    #[cold]
+    fn ring(&self) {
+        if let Some(bell) = self.fd.get() {
+            bell.ring();
+        }
+        for watcher in &*lock(&self.watchers) {
+            watcher.wake();
+        }
+    }
+
+    /// Tells `watcher` from now on. Look at the socket afterwards.
+    pub(crate) fn watch(&self, watcher: &Arc<Watcher>) {
+        lock(&self.watchers).push(Arc::clone(watcher));
+        self.watched.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn unwatch(&self, watcher: &Arc<Watcher>) {
+        let mut watchers = lock(&self.watchers);
+        if let Some(index) = watchers.iter().position(|one| Arc::ptr_eq(one, watcher)) {
+            watchers.swap_remove(index);
+        }
+        let watched = !watchers.is_empty() || self.fd.get().is_some();
+        self.watched.store(watched, Ordering::SeqCst);
+    }
+
+    /// The socket's public descriptor, made at the first call.
+    pub(crate) fn fd(&self) -> Result<&Bell> {
+        if self.fd.get().is_none() {
+            let bell = Bell::new()?;
+            // Somebody may have been quicker: then this one is closed again.
+            let _ = self.fd.set(bell);
+            let _watchers = lock(&self.watchers);
+            self.watched.store(true, Ordering::SeqCst);
+        }
+        Ok(self.fd.get().expect("set above and never taken"))
+    }
+
+    /// The public descriptor, if anybody asked for it.
+    #[inline]
+    pub(crate) fn public_fd(&self) -> Option<&Bell> {
+        self.fd.get()
+    }
+}
+
+/// Commands for a half of the pattern, and whom to tell.
+pub(crate) struct Inbox {
+    commands: Mailbox<Command>,
+    signals: Arc<Signals>,
+    readable: bool,
+    writable: bool,
+}
+
+impl Inbox {
+    pub(crate) fn post(&self, command: Command) {
+        self.commands.post(command);
+        self.signals.notify(self.readable, self.writable);
+    }
+
+    #[inline]
+    pub(crate) fn is_pending(&self) -> bool {
+        self.commands.is_pending()
+    }
+
+    /// Handles what is there; waits for another thread that is handling something already.
+    pub(crate) fn drain(&self, handle: impl FnMut(Command)) {
+        self.commands.drain(handle);
+    }
+}
+
+impl Wake for Inbox {
+    fn wake(&self, token: u64) {
+        self.post(Command::Wake(token));
+    }
+}
+
+/// What stands behind a pipe on the far side: a session, or another socket of the process.
+pub(crate) trait Link: Send + Sync {
+    /// Ends the peer: what was sent to it goes out until `deadline` (`None` is for ever), no more is
+    /// received.
+    fn end(&self, deadline: Option<Instant>);
+}
+
+/// A socket that can be made to take in its news while the application does something else: a new
+/// peer must get the subscriptions at once, not when the application happens to call next.
+pub(crate) trait Tend: Send + Sync {
+    fn tend(&self);
+}
+
+/// A live pipe of a socket.
+struct Entry {
+    link: Arc<dyn Link>,
+    /// The bind or connect it came from.
+    endpoint: u64,
+    /// The routing id it owns.
+    name: Frame,
+}
+
+/// Routing ids in use, and the next automatic one.
+struct RoutingIds {
+    owners: HashMap<Frame, PipeId>,
+    next: u32,
+}
+
+/// The names of pipes and endpoints are never used twice in a process.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// A name for a pipe or an endpoint.
+pub(crate) fn next_id() -> u64 {
+    NEXT_ID.fetch_add(1, Ordering::Relaxed)
+}
+
+/// See the head of this file.
+pub(crate) struct Port {
+    pub(crate) kind: SocketType,
+    /// News for the receiving half; for a type that is not split, for both.
+    pub(crate) inbox: Arc<Inbox>,
+    /// News for the sending half; for a type that is not split, the same as `inbox`.
+    pub(crate) outbox: Arc<Inbox>,
+    pub(crate) signals: Arc<Signals>,
+    pub(crate) monitor: Monitor,
+    pub(crate) drops: Arc<Drops>,
+    /// ROUTER: a newcomer takes the routing id of a live peer over.
+    pub(crate) handover: AtomicBool,
+    tender: OnceLock<Weak<dyn Tend>>,
+    ids: Mutex<RoutingIds>,
+    peers: Mutex<HashMap<PipeId, Entry>>,
+    closed: AtomicBool,
+}
+
+impl Port {
+    pub(crate) fn new(kind: SocketType) -> Arc<Self> {
+        let signals = Arc::new(Signals::default());
+        let split = is_split(kind);
+        let inbox = |readable, writable| {
+            Arc::new(Inbox {
+                commands: Mailbox::new(),
+                signals: Arc::clone(&signals),
+                readable,
+                writable,
+            })
+        };
+        let (incoming, outgoing) = if split {
+            (inbox(true, false), inbox(false, true))
+        } else {
+            let both = inbox(true, true);
+            (Arc::clone(&both), both)
+        };
+        Arc::new(Self {
+            kind,
+            inbox: incoming,
+            outbox: outgoing,
+            signals,
+            monitor: Monitor::default(),
+            drops: Arc::default(),
+            handover: AtomicBool::new(false),
+            tender: OnceLock::new(),
+            ids: Mutex::new(RoutingIds {
+                owners: HashMap::new(),
+                next: rand::random(),
+            }),
+            peers: Mutex::new(HashMap::new()),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether peers have names here.
+    pub(crate) fn names_peers(&self) -> bool {
+        matches!(self.kind, SocketType::Router | SocketType::Stream)
+    }
+
+    /// Reserves a routing id for `pipe`: `wanted`, or an automatic one if that is empty. `None` if it is
+    /// in use and not to be handed over. Types that do not name their peers answer with an empty one.
+    pub(crate) fn claim(&self, wanted: &Frame, pipe: PipeId) -> Option<Frame> {
+        if !self.names_peers() {
+            return Some(Frame::empty());
+        }
+        let mut ids = lock(&self.ids);
+        let name = if wanted.is_empty() {
+            loop {
+                let mut name = [0; 5];
+                name[1..].copy_from_slice(&ids.next.to_be_bytes());
+                ids.next = ids.next.wrapping_add(1);
+                let name = Frame::from(&name);
+                if !ids.owners.contains_key(&name) {
+                    break name;
+                }
+            }
+        } else {
+            wanted.clone()
+        };
+        if let Some(&owner) = ids.owners.get(&name) {
+            if !self.handover.load(Ordering::Relaxed) {
+                return None;
+            }
+            ids.owners.insert(name.clone(), pipe);
+            drop(ids);
+            self.end(owner, Some(Instant::now()));
+        } else {
+            ids.owners.insert(name.clone(), pipe);
+        }
+        Some(name)
+    }
+
+    /// Gives a routing id back, if `pipe` still owns it.
+    pub(crate) fn release(&self, name: &Frame, pipe: PipeId) {
+        let mut ids = lock(&self.ids);
+        if ids.owners.get(name) == Some(&pipe) {
+            ids.owners.remove(name);
+        }
+    }
+
+    /// Hands a new peer's pipe to the pattern, and lets it take it in. `false` (and the pipe is dropped)
+    /// after the close. Takes the locks of the socket's halves for a moment; nobody who holds one waits
+    /// for a lock of the caller.
+    pub(crate) fn attach(
+        &self,
+        peer: Arc<Peer>,
+        end: PipeEnd,
+        link: Arc<dyn Link>,
+        endpoint: u64,
+    ) -> bool {
+        // Posted under the lock: the close, which takes it too, then finds and drops what was posted.
+        let mut peers = lock(&self.peers);
+        if self.is_closed() {
+            return false;
+        }
+        let name = peer.routing_id.clone();
+        peers.insert(
+            peer.id,
+            Entry {
+                link,
+                endpoint,
+                name,
+            },
+        );
+        let attach = |reader, writer| Command::Attach {
+            peer: Arc::clone(&peer),
+            reader,
+            writer,
+        };
+        if is_split(self.kind) {
+            self.outbox.post(attach(None, Some(end.writer)));
+            self.inbox.post(attach(Some(end.reader), None));
+        } else {
+            self.inbox.post(attach(Some(end.reader), Some(end.writer)));
+        }
+        drop(peers);
+        if let Some(socket) = self.tender.get().and_then(Weak::upgrade) {
+            socket.tend();
+        }
+        true
+    }
+
+    /// Names the socket behind this port; once.
+    pub(crate) fn set_tender(&self, socket: Weak<dyn Tend>) {
+        let _ = self.tender.set(socket);
+    }
+
+    /// Tells what stands behind a pipe from now on.
+    pub(crate) fn relink(&self, pipe: PipeId, link: Arc<dyn Link>) {
+        if let Some(entry) = lock(&self.peers).get_mut(&pipe) {
+            entry.link = link;
+        }
+    }
+
+    /// Forgets a pipe whose far side has ended; its routing id is free again.
+    pub(crate) fn forget(&self, pipe: PipeId) {
+        let entry = lock(&self.peers).remove(&pipe);
+        if let Some(entry) = entry {
+            self.release(&entry.name, pipe);
+        }
+    }
+
+    /// Ends the far side of a pipe.
+    pub(crate) fn end(&self, pipe: PipeId, deadline: Option<Instant>) {
+        let link = lock(&self.peers)
+            .get(&pipe)
+            .map(|entry| Arc::clone(&entry.link));
+        if let Some(link) = link {
+            link.end(deadline);
+        }
+    }
+
+    /// Tells the pattern to send no more to the peers of `endpoint`, and ends their far sides.
+    pub(crate) fn detach_endpoint(&self, endpoint: u64, deadline: Option<Instant>) {
+        let links: Vec<_> = lock(&self.peers)
+            .iter()
+            .filter(|(_, entry)| entry.endpoint == endpoint)
+            .map(|(&pipe, entry)| (pipe, Arc::clone(&entry.link)))
+            .collect();
+        for (pipe, link) in links {
+            self.detach(pipe);
+            link.end(deadline);
+        }
+    }
+
+    /// Tells the pattern to send no more to a peer.
+    pub(crate) fn detach(&self, pipe: PipeId) {
+        self.outbox.post(Command::Detach(pipe));
+        if is_split(self.kind) {
+            self.inbox.post(Command::Detach(pipe));
+        }
+    }
+
+    /// Peers whose pipes are live.
+    pub(crate) fn peer_count(&self) -> usize {
+        lock(&self.peers).len()
+    }
+
+    /// Takes no further peers and ends those there are.
+    pub(crate) fn close(&self, deadline: Option<Instant>) {
+        let links: Vec<_> = {
+            let mut peers = lock(&self.peers);
+            self.closed.store(true, Ordering::SeqCst);
+            peers.drain().map(|(_, entry)| entry.link).collect()
+        };
+        for link in links {
+            link.end(deadline);
+        }
+        self.signals.notify(true, true);
+    }
+
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn automatic_ids_are_never_taken_over_and_never_repeat() {
+        let port = Port::new(SocketType::Router);
+        let first = port.claim(&Frame::empty(), 1).unwrap();
+        assert_eq!((first.len(), first[0]), (5, 0));
+        assert_eq!(port.claim(&first, 2), None);
+        assert_ne!(port.claim(&Frame::empty(), 3).unwrap(), first);
+    }
+
+    #[test]
+    fn released_id_is_free_again_and_only_its_owner_releases_it() {
+        let port = Port::new(SocketType::Router);
+        let name = Frame::from("a");
+        assert_eq!(port.claim(&name, 1), Some(name.clone()));
+        assert_eq!(port.claim(&name, 2), None);
+        port.release(&name, 2);
+        assert_eq!(port.claim(&name, 2), None);
+        port.release(&name, 1);
+        assert_eq!(port.claim(&name, 2), Some(name));
+    }
+
+    #[test]
+    fn types_without_names_share_the_empty_one() {
+        let port = Port::new(SocketType::Dealer);
+        assert_eq!(port.claim(&Frame::from("x"), 1), Some(Frame::empty()));
+        assert_eq!(port.claim(&Frame::from("x"), 2), Some(Frame::empty()));
+    }
+}

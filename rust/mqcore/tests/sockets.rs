@@ -1,0 +1,390 @@
+//! Every socket type over every transport, through the public API. Each test runs over inproc, ipc and tcp.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use mqcore::{Context, Errno, Frame, Message, OptionValue, Socket, SocketType};
+
+const SUBSCRIBE: i32 = 6;
+const UNSUBSCRIBE: i32 = 7;
+const ROUTING_ID: i32 = 5;
+const LINGER: i32 = 17;
+const SNDHWM: i32 = 23;
+const RCVHWM: i32 = 24;
+const LAST_ENDPOINT: i32 = 32;
+const ROUTER_MANDATORY: i32 = 33;
+const RCVMORE: i32 = 13;
+
+fn deadline() -> Option<Instant> {
+    Some(Instant::now() + Duration::from_secs(20))
+}
+
+fn soon() -> Option<Instant> {
+    Some(Instant::now() + Duration::from_millis(50))
+}
+
+fn over_each_transport(test: impl Fn(&Context, &str)) {
+    static NAMES: AtomicU32 = AtomicU32::new(0);
+    for transport in ["inproc", "ipc", "tcp"] {
+        println!("over {transport}");
+        let context = Context::new();
+        let endpoint = match transport {
+            "inproc" => format!("inproc://{}", NAMES.fetch_add(1, Ordering::Relaxed)),
+            "ipc" => "ipc://*".to_owned(),
+            _ => "tcp://127.0.0.1:*".to_owned(),
+        };
+        test(&context, &endpoint);
+        context.term(deadline()).expect("every socket was closed");
+    }
+}
+
+fn socket(context: &Context, kind: SocketType) -> Socket {
+    context.socket(kind as i32).unwrap()
+}
+
+fn bound(context: &Context, kind: SocketType, endpoint: &str) -> (Socket, String) {
+    let socket = socket(context, kind);
+    socket.bind(endpoint).unwrap();
+    let address = last_endpoint(&socket);
+    (socket, address)
+}
+
+fn connected(context: &Context, kind: SocketType, address: &str) -> Socket {
+    let socket = socket(context, kind);
+    socket.connect(address).unwrap();
+    socket
+}
+
+fn last_endpoint(socket: &Socket) -> String {
+    match socket.option(LAST_ENDPOINT).unwrap() {
+        OptionValue::Bytes(text) => String::from_utf8(text).unwrap(),
+        OptionValue::Int(_) => unreachable!("LAST_ENDPOINT is text"),
+    }
+}
+
+fn set_int(socket: &Socket, option: i32, value: i64) {
+    socket.set_option(option, &OptionValue::Int(value)).unwrap();
+}
+
+fn set_bytes(socket: &Socket, option: i32, value: &[u8]) {
+    socket
+        .set_option(option, &OptionValue::Bytes(value.to_vec()))
+        .unwrap();
+}
+
+fn send(socket: &Socket, parts: &[&str]) {
+    socket.send_until(message(parts), deadline()).unwrap();
+}
+
+fn message(parts: &[&str]) -> Message {
+    Message::from_frames(parts.iter().map(|part| Frame::from(*part)).collect())
+}
+
+fn recv(socket: &Socket) -> Vec<String> {
+    let message = socket.recv_until(deadline()).unwrap();
+    message
+        .frames()
+        .iter()
+        .map(|frame| String::from_utf8_lossy(frame).into_owned())
+        .collect()
+}
+
+fn refused(socket: &Socket, parts: &[&str]) -> Errno {
+    socket.try_send(message(parts)).unwrap_err().0.errno()
+}
+
+#[test]
+fn pair_exchanges_messages_both_ways() {
+    over_each_transport(|context, endpoint| {
+        let (a, address) = bound(context, SocketType::Pair, endpoint);
+        let b = connected(context, SocketType::Pair, &address);
+        send(&b, &["to a"]);
+        assert_eq!(recv(&a), ["to a"]);
+        send(&a, &["to", "b"]);
+        assert_eq!(recv(&b), ["to", "b"]);
+        a.close();
+        b.close();
+    });
+}
+
+#[test]
+fn push_distributes_and_pull_collects_everything() {
+    over_each_transport(|context, endpoint| {
+        let (pull, address) = bound(context, SocketType::Pull, endpoint);
+        let pushers: Vec<Socket> = (0..3)
+            .map(|_| connected(context, SocketType::Push, &address))
+            .collect();
+        for round in 0..200 {
+            for push in &pushers {
+                send(push, &[&round.to_string()]);
+            }
+        }
+        let mut sum = 0;
+        for _ in 0..600 {
+            sum += recv(&pull)[0].parse::<u32>().unwrap();
+        }
+        assert_eq!(sum, 3 * (0..200).sum::<u32>());
+        for push in pushers {
+            push.close();
+        }
+        pull.close();
+    });
+}
+
+#[test]
+fn request_goes_to_rep_and_the_reply_comes_back() {
+    over_each_transport(|context, endpoint| {
+        let (rep, address) = bound(context, SocketType::Rep, endpoint);
+        let req = connected(context, SocketType::Req, &address);
+        assert_eq!(refused(&rep, &["too early"]), Errno::FSM);
+        for round in 0..50 {
+            let body = round.to_string();
+            send(&req, &["request", &body]);
+            assert_eq!(refused(&req, &["again"]), Errno::FSM);
+            assert_eq!(recv(&rep), ["request", &body]);
+            send(&rep, &["reply", &body]);
+            assert_eq!(recv(&req), ["reply", &body]);
+        }
+        req.close();
+        rep.close();
+    });
+}
+
+#[test]
+fn router_names_its_peers_and_answers_each() {
+    over_each_transport(|context, endpoint| {
+        let (router, address) = bound(context, SocketType::Router, endpoint);
+        let named = socket(context, SocketType::Dealer);
+        set_bytes(&named, ROUTING_ID, b"named");
+        named.connect(&address).unwrap();
+        let unnamed = connected(context, SocketType::Dealer, &address);
+        send(&named, &["hello"]);
+        assert_eq!(recv(&router), ["named", "hello"]);
+        send(&unnamed, &["hello", "too"]);
+        let received = router.recv_until(deadline()).unwrap();
+        let id = received.first().clone();
+        assert_eq!((id.len(), id[0]), (5, 0));
+        router
+            .send_until(
+                Message::from_frames(vec![id, Frame::from("welcome")]),
+                deadline(),
+            )
+            .unwrap();
+        assert_eq!(recv(&unnamed), ["welcome"]);
+        send(&router, &["named", "welcome", "back"]);
+        assert_eq!(recv(&named), ["welcome", "back"]);
+        send(&router, &["nobody", "is dropped"]);
+        set_int(&router, ROUTER_MANDATORY, 1);
+        assert_eq!(refused(&router, &["nobody", "x"]), Errno::HOSTUNREACH);
+        for socket in [router, named, unnamed] {
+            socket.close();
+        }
+    });
+}
+
+#[test]
+fn subscriber_gets_what_it_subscribed_to() {
+    over_each_transport(|context, endpoint| {
+        let (xpub, address) = bound(context, SocketType::Xpub, endpoint);
+        let sub = connected(context, SocketType::Sub, &address);
+        set_bytes(&sub, SUBSCRIBE, b"weather");
+        assert_eq!(recv(&xpub), ["\u{1}weather"]);
+        send(&xpub, &["sports", "unwanted"]);
+        send(&xpub, &["weather.rain", "wanted"]);
+        assert_eq!(recv(&sub), ["weather.rain", "wanted"]);
+        set_bytes(&sub, UNSUBSCRIBE, b"weather");
+        assert_eq!(recv(&xpub), ["\u{0}weather"]);
+        sub.close();
+        xpub.close();
+    });
+}
+
+#[test]
+fn pub_sends_to_a_subscriber_that_is_there() {
+    over_each_transport(|context, endpoint| {
+        let (sub, address) = bound(context, SocketType::Sub, endpoint);
+        set_bytes(&sub, SUBSCRIBE, b"");
+        let publisher = connected(context, SocketType::Pub, &address);
+        let end = deadline().unwrap();
+        loop {
+            send(&publisher, &["hello"]);
+            match sub.recv_until(soon()) {
+                Ok(received) => break assert_eq!(received, message(&["hello"])),
+                Err(error) => assert_eq!(error.errno(), Errno::AGAIN),
+            }
+            assert!(Instant::now() < end, "the subscription never arrived");
+        }
+        sub.close();
+        publisher.close();
+    });
+}
+
+#[test]
+fn xsub_subscribes_with_messages() {
+    over_each_transport(|context, endpoint| {
+        let (xpub, address) = bound(context, SocketType::Xpub, endpoint);
+        let xsub = connected(context, SocketType::Xsub, &address);
+        send(&xsub, &["\u{1}a"]);
+        assert_eq!(recv(&xpub), ["\u{1}a"]);
+        send(&xpub, &["abc"]);
+        assert_eq!(recv(&xsub), ["abc"]);
+        xsub.close();
+        xpub.close();
+    });
+}
+
+#[test]
+fn message_can_be_sent_and_received_in_parts() {
+    over_each_transport(|context, endpoint| {
+        let (a, address) = bound(context, SocketType::Pair, endpoint);
+        let b = connected(context, SocketType::Pair, &address);
+        a.recv_until(soon()).unwrap_err();
+        b.send_part_until(Frame::from("one"), true, deadline())
+            .unwrap();
+        assert_eq!(a.try_recv().unwrap_err().errno(), Errno::AGAIN);
+        b.send_part_until(Frame::from("two"), false, deadline())
+            .unwrap();
+        let more = |socket: &Socket| socket.option(RCVMORE).unwrap();
+        assert_eq!(
+            a.recv_part_until(deadline()).unwrap(),
+            (Frame::from("one"), true)
+        );
+        assert_eq!(more(&a), OptionValue::Int(1));
+        assert_eq!(a.try_recv_part().unwrap(), (Frame::from("two"), false));
+        assert_eq!(more(&a), OptionValue::Int(0));
+        a.close();
+        b.close();
+    });
+}
+
+#[test]
+fn every_size_arrives_unchanged() {
+    over_each_transport(|context, endpoint| {
+        let (pull, address) = bound(context, SocketType::Pull, endpoint);
+        let push = connected(context, SocketType::Push, &address);
+        let sizes = [
+            0, 1, 63, 64, 65, 255, 256, 8191, 8192, 65_535, 65_536, 1_000_000, 10_485_760,
+        ];
+        for size in sizes {
+            let payload: Vec<u8> = (0..size).map(|index| (index % 251) as u8).collect();
+            let frames = vec![
+                Frame::from(payload.clone()),
+                Frame::empty(),
+                Frame::from(payload.clone()),
+            ];
+            push.send_until(Message::from_frames(frames.clone()), deadline())
+                .unwrap();
+            let received = pull.recv_until(deadline()).unwrap();
+            assert!(received.frames() == frames, "size {size}");
+        }
+        push.close();
+        pull.close();
+    });
+}
+
+#[test]
+fn connect_may_come_before_bind() {
+    over_each_transport(|context, endpoint| {
+        // A first bind finds an address that is free, for the real one later.
+        let directory = std::env::temp_dir().join(format!("mqcore-test-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = format!("ipc://{}/early", directory.display());
+        let endpoint = if endpoint.starts_with("ipc") {
+            &path
+        } else {
+            endpoint
+        };
+        let (first, address) = bound(context, SocketType::Pull, endpoint);
+        first.unbind(&address).unwrap();
+        first.close();
+        let push = connected(context, SocketType::Push, &address);
+        send(&push, &["early"]);
+        let pull = socket(context, SocketType::Pull);
+        pull.bind(&address).unwrap();
+        assert_eq!(recv(&pull), ["early"]);
+        push.close();
+        pull.close();
+        std::fs::remove_dir_all(directory).unwrap();
+    });
+}
+
+#[test]
+fn push_without_a_peer_refuses_and_with_a_full_one_too() {
+    over_each_transport(|context, endpoint| {
+        let push = socket(context, SocketType::Push);
+        set_int(&push, SNDHWM, 5);
+        set_int(&push, LINGER, 0);
+        push.bind(endpoint).unwrap();
+        assert_eq!(refused(&push, &["nobody"]), Errno::AGAIN);
+        let pull = socket(context, SocketType::Pull);
+        set_int(&pull, RCVHWM, 5);
+        pull.connect(&last_endpoint(&push)).unwrap();
+        let big = "x".repeat(1_000_000);
+        let mut sent = 0;
+        while push.send_until(message(&[&big]), soon()).is_ok() {
+            sent += 1;
+            assert!(sent < 1000, "the high-water mark has no effect");
+        }
+        assert!(sent >= 10);
+        for _ in 0..sent {
+            assert_eq!(recv(&pull)[0].len(), 1_000_000);
+        }
+        send(&push, &["there is room again"]);
+        push.close();
+        pull.close();
+    });
+}
+
+#[test]
+fn closing_wakes_a_waiting_receiver_of_another_thread() {
+    over_each_transport(|context, endpoint| {
+        let (pull, _) = bound(context, SocketType::Pull, endpoint);
+        let waiting = pull.clone();
+        let thread = std::thread::spawn(move || waiting.recv_until(deadline()));
+        assert_eq!(pull.try_recv().unwrap_err().errno(), Errno::AGAIN);
+        pull.close();
+        let error = thread.join().unwrap().unwrap_err();
+        assert_eq!(error.errno(), Errno::NOTSOCK);
+    });
+}
+
+#[test]
+fn term_wakes_waiting_calls_and_waits_for_the_close() {
+    over_each_transport(|context, endpoint| {
+        let (pull, _) = bound(context, SocketType::Pull, endpoint);
+        let waiting = pull.clone();
+        let thread = std::thread::spawn(move || waiting.recv_until(deadline()));
+        let error = context.term(soon()).unwrap_err();
+        assert_eq!(error.errno(), Errno::AGAIN);
+        assert!(error.to_string().contains("PULL"), "{error}");
+        assert_eq!(thread.join().unwrap().unwrap_err().errno(), Errno::TERM);
+        assert_eq!(pull.try_recv().unwrap_err().errno(), Errno::TERM);
+        pull.close();
+    });
+}
+
+#[test]
+fn what_was_sent_before_the_close_arrives() {
+    over_each_transport(|context, endpoint| {
+        let pull = socket(context, SocketType::Pull);
+        set_int(&pull, RCVHWM, 10);
+        pull.bind(endpoint).unwrap();
+        let address = last_endpoint(&pull);
+        let count = 3_000;
+        let sender = {
+            let context = context.clone();
+            std::thread::spawn(move || {
+                let push = connected(&context, SocketType::Push, &address);
+                for number in 0..count {
+                    send(&push, &[&number.to_string()]);
+                }
+                push.close();
+            })
+        };
+        for number in 0..count {
+            assert_eq!(recv(&pull), [number.to_string()]);
+        }
+        sender.join().unwrap();
+        pull.close();
+    });
+}
