@@ -7,7 +7,6 @@ import os
 import socket as plain_socket
 
 import pytest
-
 from peers.raw import RawListener, RawPeer
 from peers.subject import is_ours, ours, zmq
 from peers.waiting import eventually
@@ -42,7 +41,11 @@ STRICT = [
 ]
 """Where the reference takes the number modulo 65536 or stops reading at the first letter."""
 
-CASES = [(call, row[0], row[1 if call == "bind" else 2]) for row in MATRIX for call in ("bind", "connect")]
+CASES = [
+    (call, row[0], row[1 if call == "bind" else 2])
+    for row in MATRIX
+    for call in ("bind", "connect")
+]
 STRICT_CASES = [(call, row[0], row[1]) for row in STRICT for call in ("bind", "connect")]
 
 

@@ -3,7 +3,6 @@
 import threading
 
 import pytest
-
 from peers.raw import RawPeer, frame
 from peers.subject import zmq
 from peers.waiting import eventually
@@ -37,7 +36,11 @@ def test_req_asks_its_servers_in_turn(make, endpoint, transport):
     for n in range(12):
         req.send([b"%d" % n])
         asked = []
-        eventually(lambda asked=asked: asked or asked.extend(i for i, rep in enumerate(reps) if rep.poll(0)) or asked)
+        eventually(
+            lambda asked=asked: (
+                asked or asked.extend(i for i, rep in enumerate(reps) if rep.poll(0)) or asked
+            )
+        )
         (who,) = asked
         assert reps[who].receive() == [[b"%d" % n]]
         reps[who].send([b"a%d" % n])
@@ -59,7 +62,9 @@ def test_multipart_message_stays_with_one_peer(make, endpoint):
             assert len(message) == 5 and len({part.split(b".")[0] for part in message[:4]}) == 1
 
 
-@pytest.mark.parametrize("kind, peer", [("PULL", "PUSH"), ("DEALER", "DEALER"), ("ROUTER", "DEALER"), ("SUB", "PUB")])
+@pytest.mark.parametrize(
+    "kind, peer", [("PULL", "PUSH"), ("DEALER", "DEALER"), ("ROUTER", "DEALER"), ("SUB", "PUB")]
+)
 def test_messages_are_taken_from_each_peer_in_turn(make, endpoint, kind, peer):
     receiver = make(kind)
     if kind == "SUB":
@@ -76,7 +81,9 @@ def test_messages_are_taken_from_each_peer_in_turn(make, endpoint, kind, peer):
             sender.send([b"%d" % i, b"%d" % n])
     order = [message[-2:] for message in receiver.receive(40)]
     for turn in range(10):
-        assert sorted(i for i, _ in order[4 * turn : 4 * turn + 4]) == [b"0", b"1", b"2", b"3"], f"turn {turn}"
+        assert sorted(i for i, _ in order[4 * turn : 4 * turn + 4]) == [b"0", b"1", b"2", b"3"], (
+            f"turn {turn}"
+        )
     for i in range(4):
         assert [n for who, n in order if who == b"%d" % i] == [b"%d" % n for n in range(10)]
 

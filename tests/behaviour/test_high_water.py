@@ -3,7 +3,6 @@
 import threading
 
 import pytest
-
 from peers.process import PeerProcess
 from peers.subject import is_ours, name, ours, zmq
 from peers.waiting import A_WHILE, eventually, resident
@@ -36,7 +35,9 @@ def drain(socket) -> int:
 @pytest.mark.parametrize("kind", ["PUSH", "DEALER", "PAIR"])
 @pytest.mark.parametrize("transport", ["tcp", "ipc", "inproc"])
 @pytest.mark.parametrize("hwm", [1, 10, 1000])
-def test_connecting_side_queues_its_send_mark_before_anyone_binds(make, endpoint, kind, transport, hwm):
+def test_connecting_side_queues_its_send_mark_before_anyone_binds(
+    make, endpoint, kind, transport, hwm
+):
     socket = make(kind, SNDHWM=hwm).socket
     socket.connect("tcp://127.0.0.1:9" if transport == "tcp" else endpoint(transport))
     assert fill(socket) == hwm
@@ -51,7 +52,8 @@ def test_default_mark_is_a_thousand(make):
 
 @pytest.mark.parametrize("first", ["bind", "connect"])
 @pytest.mark.parametrize(
-    "send, receive, fits", [(2, 3, 5), (1, 1, 2), (10, 1, 11), (1000, 1000, 2000), (0, 5, None), (5, 0, None)]
+    "send, receive, fits",
+    [(2, 3, 5), (1, 1, 2), (10, 1, 11), (1000, 1000, 2000), (0, 5, None), (5, 0, None)],
 )
 def test_inproc_mark_is_the_sum_of_both_ends(make, endpoint, first, send, receive, fits):
     where = endpoint("inproc")
@@ -219,7 +221,10 @@ def test_router_drops_for_a_full_peer_only(make, endpoint):
     where = endpoint("inproc")
     router = make("ROUTER", SNDHWM=2).socket
     router.bind(where)
-    full, roomy = make("DEALER", ROUTING_ID=b"full", RCVHWM=2).socket, make("DEALER", ROUTING_ID=b"roomy").socket
+    full, roomy = (
+        make("DEALER", ROUTING_ID=b"full", RCVHWM=2).socket,
+        make("DEALER", ROUTING_ID=b"roomy").socket,
+    )
     for dealer in (full, roomy):
         dealer.connect(where)
         dealer.send(b"hello")
@@ -269,7 +274,13 @@ def test_reader_that_catches_up_frees_the_writer_of_another_process(make, endpoi
         pull = make("PULL", RCVHWM=10)
         where = pull.bind(endpoint("ipc"))
         peer.submit(
-            "run_and_leave", kind="PUSH", endpoint=where, bind=False, count=2000, size=10_000, options={"SNDHWM": 10}
+            "run_and_leave",
+            kind="PUSH",
+            endpoint=where,
+            bind=False,
+            count=2000,
+            size=10_000,
+            options={"SNDHWM": 10},
         )
         for n in range(2000):
             assert pull.receive()[0][0][:8] == n.to_bytes(8, "big")

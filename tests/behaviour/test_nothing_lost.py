@@ -5,7 +5,6 @@ high-water mark. MQCORE_LONG=1 repeats each case a thousand times.
 import threading
 
 import pytest
-
 from peers.fixtures import PEER_MODULES
 from peers.process import PeerProcess
 from peers.subject import is_ours, name, rounds, zmq
@@ -84,7 +83,13 @@ def test_sender_in_another_process_closes_and_terminates(endpoint, module, trans
             context = zmq.Context()
             pull, where = slow_reader(context, endpoint(transport))
             peer.submit(
-                "run_and_leave", kind="PUSH", endpoint=where, bind=False, count=count, size=size, options={"SNDHWM": 5}
+                "run_and_leave",
+                kind="PUSH",
+                endpoint=where,
+                bind=False,
+                count=count,
+                size=size,
+                options={"SNDHWM": 5},
             )
             try:
                 read_all(pull, count, size)
@@ -106,7 +111,15 @@ def test_everything_is_in_the_kernel_or_with_us_when_the_sender_is_gone(endpoint
         for _ in range(rounds(30, 1000)):
             context = zmq.Context()
             pull, where = slow_reader(context, endpoint(transport))
-            peer.call("run_and_leave", kind="PUSH", endpoint=where, bind=False, count=30, size=10, options={})
+            peer.call(
+                "run_and_leave",
+                kind="PUSH",
+                endpoint=where,
+                bind=False,
+                count=30,
+                size=10,
+                options={},
+            )
             read_all(pull, 30, 10)
             context.destroy(linger=0)
     finally:
@@ -116,7 +129,8 @@ def test_everything_is_in_the_kernel_or_with_us_when_the_sender_is_gone(endpoint
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("transport", ["tcp", "ipc", "inproc"])
 @pytest.mark.parametrize(
-    "sender, receiver", [("DEALER", "ROUTER"), ("DEALER", "DEALER"), ("PAIR", "PAIR"), ("ROUTER", "DEALER")]
+    "sender, receiver",
+    [("DEALER", "ROUTER"), ("DEALER", "DEALER"), ("PAIR", "PAIR"), ("ROUTER", "DEALER")],
 )
 def test_other_types_lose_nothing_either(endpoint, transport, sender, receiver):
     if not is_ours and transport == "ipc":
@@ -140,7 +154,9 @@ def test_other_types_lose_nothing_either(endpoint, transport, sender, receiver):
 
         def send(out=out, out_context=out_context, context=context) -> None:
             for n in range(count):
-                out.send_multipart(([b"into"] if sender == "ROUTER" else []) + [b"%d" % n, b"x" * 3000])
+                out.send_multipart(
+                    ([b"into"] if sender == "ROUTER" else []) + [b"%d" % n, b"x" * 3000]
+                )
             out.close()
             if out_context is not context:
                 out_context.term()

@@ -3,7 +3,6 @@
 import errno
 
 import pytest
-
 from peers.subject import ours, zmq
 from peers.waiting import A_WHILE, eventually
 
@@ -198,7 +197,12 @@ def test_mandatory_router_refuses_at_the_first_frame(make, endpoint):
         router.send_multipart([b"d", b"%d" % n], zmq.DONTWAIT)
     assert errno_of(router.send, b"d", zmq.SNDMORE | zmq.DONTWAIT) == zmq.EAGAIN
     assert [dealer.recv() for _ in range(4)] == [b"0", b"1", b"2", b"3"]
-    eventually(lambda: dealer.poll(0) < 0 or errno_of(router.send_multipart, [b"d", b"4"], zmq.DONTWAIT) is None)
+    eventually(
+        lambda: (
+            dealer.poll(0) < 0
+            or errno_of(router.send_multipart, [b"d", b"4"], zmq.DONTWAIT) is None
+        )
+    )
     assert dealer.recv() == b"4"
 
 

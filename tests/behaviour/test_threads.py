@@ -6,7 +6,6 @@ import threading
 import time
 
 import pytest
-
 from peers.process import PeerProcess
 from peers.subject import is_ours, name, ours, zmq
 from peers.waiting import PATIENCE, eventually
@@ -85,7 +84,9 @@ def test_closing_wakes_a_receiver_that_has_peers(make, endpoint, transport):
 @ours
 def test_closing_wakes_every_waiting_thread(context):
     socket = context.socket(zmq.DEALER)
-    waiting = [Waiting(socket.recv) for _ in range(5)] + [Waiting(lambda: socket.send(b"x")) for _ in range(5)]
+    waiting = [Waiting(socket.recv) for _ in range(5)] + [
+        Waiting(lambda: socket.send(b"x")) for _ in range(5)
+    ]
     socket.close()
     for one in waiting:
         assert one.result().errno == zmq.ENOTSOCK
@@ -176,7 +177,10 @@ def test_one_thread_sends_while_another_receives_on_the_same_socket(make, endpoi
     def receive(key: str, end) -> None:
         received[key] = [int(end.socket.recv()) for _ in range(count)]
 
-    threads += [threading.Thread(target=receive, args=("a", a)), threading.Thread(target=receive, args=("b", b))]
+    threads += [
+        threading.Thread(target=receive, args=("a", a)),
+        threading.Thread(target=receive, args=("b", b)),
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -282,7 +286,9 @@ def test_waiting_call_uses_no_cpu_and_makes_no_ticks(make):
 def voluntary_switches(tid: int) -> int:
     """How often that thread went to sleep."""
     with open(f"/proc/self/task/{tid}/status", encoding="ascii") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("voluntary_ctxt_switches"))
+        return next(
+            int(line.split()[1]) for line in status if line.startswith("voluntary_ctxt_switches")
+        )
 
 
 # The I/O thread works while the application does not.

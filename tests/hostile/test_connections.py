@@ -8,7 +8,6 @@ import struct
 import threading
 
 import pytest
-
 from peers.fixtures import open_descriptors
 from peers.raw import Closed, RawListener, RawPeer, frame, greeting
 from peers.subject import is_ours, ours, rounds, zmq
@@ -50,7 +49,11 @@ def test_peers_that_connect_and_disconnect_leave_nothing(make, how):
         for _ in range(200):
             visit()
             drained()
-        descriptors, memory, threads = len(open_descriptors()), resident(), len(os.listdir("/proc/self/task"))
+        descriptors, memory, threads = (
+            len(open_descriptors()),
+            resident(),
+            len(os.listdir("/proc/self/task")),
+        )
         for _ in range(rounds(1000, 10_000)):
             visit()
             drained()
@@ -77,7 +80,9 @@ def test_thousand_unread_short_lived_peers_are_bounded(make):
             raw.send_message(b"%d" % n)
     got = [pull.receive()[0][0] for _ in range(count)]
     assert sorted(got, key=int) == [b"%d" % n for n in range(count)]
-    eventually(lambda: len([name for name in open_descriptors() if name.startswith("socket:")]) <= 4)
+    eventually(
+        lambda: len([name for name in open_descriptors() if name.startswith("socket:")]) <= 4
+    )
 
 
 def test_client_that_opens_and_closes_sockets_leaves_nothing(context):
@@ -136,7 +141,9 @@ def test_localhost_resolves(make):
 # Row 27
 
 
-@pytest.mark.parametrize("kind, peer", [("PUSH", b"PULL"), ("DEALER", b"ROUTER"), ("PAIR", b"PAIR")])
+@pytest.mark.parametrize(
+    "kind, peer", [("PUSH", b"PULL"), ("DEALER", b"ROUTER"), ("PAIR", b"PAIR")]
+)
 def test_sender_to_a_peer_that_stops_reading_is_bounded(make, kind, peer):
     push = make(kind, SNDHWM=100)
     body = b"x" * 100_000

@@ -3,8 +3,19 @@
 import struct
 
 import pytest
-
-from peers.raw import COMMAND, LONG, MORE, Closed, RawPeer, command, frame, greeting, header, ping, ready
+from peers.raw import (
+    COMMAND,
+    LONG,
+    MORE,
+    Closed,
+    RawPeer,
+    command,
+    frame,
+    greeting,
+    header,
+    ping,
+    ready,
+)
 from peers.subject import is_ours, ours, zmq
 from peers.waiting import A_WHILE, eventually, reserved, resident
 from peers.watch import Watch, blames_the_peer, counter
@@ -171,7 +182,9 @@ def test_command_of_absurd_length_is_refused_at_its_header(pull, length):
 
 
 @ours
-@pytest.mark.parametrize("kind, peer", [("PULL", b"PUSH"), ("DEALER", b"ROUTER"), ("PAIR", b"PAIR"), ("REP", b"REQ")])
+@pytest.mark.parametrize(
+    "kind, peer", [("PULL", b"PUSH"), ("DEALER", b"ROUTER"), ("PAIR", b"PAIR"), ("REP", b"REQ")]
+)
 @pytest.mark.parametrize("name", [b"SUBSCRIBE", b"CANCEL", b"JOIN", b"LEAVE", b"WHATEVER"])
 def test_command_for_somebody_else_is_no_data(make, kind, peer, name):
     end = make(kind)
@@ -247,7 +260,12 @@ def test_command_in_the_middle_of_a_message_does_not_break_it(pull):
 def test_half_a_message_is_never_delivered(pull):
     end, watch, where = pull
     with RawPeer.ready_for(where, b"PUSH") as raw:
-        raw.send(frame(b"one", more=True) + frame(b"two", more=True) + struct.pack(">BB", 0, 200) + b"thr")
+        raw.send(
+            frame(b"one", more=True)
+            + frame(b"two", more=True)
+            + struct.pack(">BB", 0, 200)
+            + b"thr"
+        )
         another_peer_still_works(end, where)
     watch.wait(zmq.EVENT_DISCONNECTED)
     assert end.receive_now() is None
@@ -297,6 +315,9 @@ def test_dropped_commands_or_errors_are_counted(pull):
     with RawPeer.ready_for(where, b"PUSH") as raw:
         raw.send(command(b"NONSENSE", b"x"))
         eventually(
-            lambda: counter(end.socket, "dropped_unexpected") + counter(end.socket, "protocol_errors") >= 1,
+            lambda: (
+                counter(end.socket, "dropped_unexpected") + counter(end.socket, "protocol_errors")
+                >= 1
+            ),
             what="a command nobody knows is counted",
         )

@@ -4,7 +4,6 @@ import os
 import socket
 
 import pytest
-
 from peers.raw import SIGNATURE, RawListener, RawPeer, command, frame, greeting, prop, ready
 from peers.subject import is_ours, ours, zmq
 from peers.waiting import A_WHILE, eventually
@@ -40,7 +39,9 @@ def another_peer_still_works(router, where: str, name: bytes = b"honest") -> Non
 
 
 @ours
-@pytest.mark.parametrize("identity", [b"\0", b"\0abcd", b"\0" * 5, b"i" * 256, b"i" * 100_000], ids=len)
+@pytest.mark.parametrize(
+    "identity", [b"\0", b"\0abcd", b"\0" * 5, b"i" * 256, b"i" * 100_000], ids=len
+)
 def test_forbidden_identity_is_refused(router, identity):
     end, watch, where = router
     with RawPeer.connect(where) as raw:
@@ -86,7 +87,9 @@ def test_automatic_id_cannot_be_occupied_in_advance(router):
     with RawPeer.ready_for(where, b"DEALER") as first:
         first.send_message(b"x")
         ((identity, _),) = end.receive()
-        following = b"\0" + ((int.from_bytes(identity[1:], "big") + 1) % (1 << 32)).to_bytes(4, "big")
+        following = b"\0" + ((int.from_bytes(identity[1:], "big") + 1) % (1 << 32)).to_bytes(
+            4, "big"
+        )
         with RawPeer.connect(where) as thief:
             thief.send(greeting() + ready(b"DEALER", following))
             assert thief.is_closed()
@@ -181,7 +184,16 @@ def test_junk_never_becomes_a_peer_and_never_gets_a_message(make, junk):
 
 
 @pytest.mark.parametrize(
-    "said", [b"", b"\xff", SIGNATURE, SIGNATURE + b"\x03", greeting()[:63], greeting(), greeting() + b"\x04"]
+    "said",
+    [
+        b"",
+        b"\xff",
+        SIGNATURE,
+        SIGNATURE + b"\x03",
+        greeting()[:63],
+        greeting(),
+        greeting() + b"\x04",
+    ],
 )
 def test_peer_that_stops_talking_is_closed_in_time(make, said):
     push = make("PUSH", HANDSHAKE_IVL=200)
@@ -272,7 +284,9 @@ def test_bad_ready_is_refused(router, fault):
     assert end.receive_now() is None
 
 
-@pytest.mark.parametrize("first", ["PING", "SUBSCRIBE", "MESSAGE", "HELLO", "nothing", "data", "short_name"])
+@pytest.mark.parametrize(
+    "first", ["PING", "SUBSCRIBE", "MESSAGE", "HELLO", "nothing", "data", "short_name"]
+)
 def test_anything_but_ready_after_the_greeting_is_refused(router, first):
     if not is_ours and first in ("SUBSCRIBE", "data"):
         pytest.skip("libzmq is lenient here")

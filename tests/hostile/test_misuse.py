@@ -11,7 +11,6 @@ import threading
 from pathlib import Path
 
 import pytest
-
 from peers.subject import name, ours, zmq
 from peers.waiting import PATIENCE
 
@@ -52,7 +51,14 @@ def test_option_that_does_not_fit_its_type_is_refused(socket, value):
 
 @pytest.mark.parametrize(
     "option, value",
-    [("SNDHWM", "ten"), ("SNDHWM", b"10"), ("SNDHWM", None), ("ROUTING_ID", 5), ("ROUTING_ID", None), ("LINGER", 1.5)],
+    [
+        ("SNDHWM", "ten"),
+        ("SNDHWM", b"10"),
+        ("SNDHWM", None),
+        ("ROUTING_ID", 5),
+        ("ROUTING_ID", None),
+        ("LINGER", 1.5),
+    ],
 )
 def test_option_of_the_wrong_type_is_refused(socket, option, value):
     before = socket.get(getattr(zmq, option))
@@ -76,7 +82,9 @@ def test_unknown_option_is_refused(socket, option):
         socket.get(option)
 
 
-@pytest.mark.parametrize("option", ["TYPE", "RCVMORE", "EVENTS", "FD", "LAST_ENDPOINT", "MECHANISM"])
+@pytest.mark.parametrize(
+    "option", ["TYPE", "RCVMORE", "EVENTS", "FD", "LAST_ENDPOINT", "MECHANISM"]
+)
 def test_read_only_option_cannot_be_set(socket, option):
     with pytest.raises((zmq.ZMQError, TypeError)):
         socket.set(getattr(zmq, option), 1)
@@ -107,7 +115,8 @@ def test_router_options_are_refused_on_rep(context, option):
 
 @ours
 @pytest.mark.parametrize(
-    "port", ["70000", "65536", "-1", "55x", " 5555", "5555 ", "+5555", "0x10", "", "99999999999999999999"]
+    "port",
+    ["70000", "65536", "-1", "55x", " 5555", "5555 ", "+5555", "0x10", "", "99999999999999999999"],
 )
 def test_impossible_port_is_refused(socket, port):
     for call in (socket.bind, socket.connect):
@@ -132,7 +141,13 @@ def test_path_of_107_bytes_is_the_longest(socket):
 def test_refused_bind_leaves_the_socket_usable(context):
     pull, push = context.socket(zmq.PULL), context.socket(zmq.PUSH)
     pull.set(zmq.RCVTIMEO, 10_000)
-    for wrong in ("tcp://127.0.0.1:abc", "foo://bar", "", "tcp://", "ipc:///nonexistent/directory/x"):
+    for wrong in (
+        "tcp://127.0.0.1:abc",
+        "foo://bar",
+        "",
+        "tcp://",
+        "ipc:///nonexistent/directory/x",
+    ):
         with pytest.raises(zmq.ZMQError):
             pull.bind(wrong)
     pull.bind("tcp://127.0.0.1:*")
@@ -233,7 +248,13 @@ def test_terminated_context_makes_no_socket(context):
 def in_a_fresh_process(code: str, seconds: float = 30) -> str:
     """Runs a script with the module under test; its output. A crash or a hang is a failure."""
     done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", f"import {name} as zmq\n" + textwrap.dedent(code)],
+        [
+            sys.executable,
+            "-X",
+            "faulthandler",
+            "-c",
+            f"import {name} as zmq\n" + textwrap.dedent(code),
+        ],
         capture_output=True,
         text=True,
         timeout=seconds,

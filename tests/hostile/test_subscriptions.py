@@ -1,7 +1,6 @@
 """Rows 2, 9 and 10 of the hostile list: subscribers that subscribe too long, too much, or talk back."""
 
 import pytest
-
 from peers.raw import RawPeer, command, frame
 from peers.subject import ours, zmq
 from peers.waiting import eventually, resident
@@ -58,7 +57,9 @@ def test_subscription_bytes_of_one_peer_are_limited(make):
     before = resident()
     with RawPeer.ready_for(where, b"SUB") as raw:
         for n in range(100):
-            piece = b"".join(command(b"SUBSCRIBE", b"%08d" % (n * 200 + k) + b"s" * 10_000) for k in range(200))
+            piece = b"".join(
+                command(b"SUBSCRIBE", b"%08d" % (n * 200 + k) + b"s" * 10_000) for k in range(200)
+            )
             try:
                 raw.send(piece)
             except (ConnectionError, TimeoutError):
@@ -82,7 +83,9 @@ def test_flood_of_subscriptions_to_an_unread_xpub_is_held_back(make, verbose):
             raw.socket.settimeout(1)
             try:
                 while total < 100 * MIB:
-                    piece = b"".join(command(b"SUBSCRIBE", b"%032d" % (number + k)) for k in range(1000))
+                    piece = b"".join(
+                        command(b"SUBSCRIBE", b"%032d" % (number + k)) for k in range(1000)
+                    )
                     number += 1000
                     raw.send(piece)
                     total += len(piece)

@@ -4,7 +4,6 @@ import os
 import signal
 
 import pytest
-
 from peers.filler import filler
 from peers.fixtures import PEER_MODULES
 from peers.process import PeerProcess
@@ -13,13 +12,24 @@ from peers.subject import zmq
 from peers.watch import Watch
 
 BEAT = {"HEARTBEAT_IVL": 100, "HEARTBEAT_TIMEOUT": 2000, "HEARTBEAT_TTL": 3000}
-LOSS = (zmq.EVENT_DISCONNECTED, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
+LOSS = (
+    zmq.EVENT_DISCONNECTED,
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
+)
 
 
 @pytest.mark.parametrize("transport", ["tcp", "ipc"])
 @pytest.mark.parametrize(
     "ours, theirs",
-    [("DEALER", "ROUTER"), ("PUSH", "PULL"), ("SUB", "PUB"), ("REQ", "REP"), ("PAIR", "PAIR"), ("XPUB", "XSUB")],
+    [
+        ("DEALER", "ROUTER"),
+        ("PUSH", "PULL"),
+        ("SUB", "PUB"),
+        ("REQ", "REP"),
+        ("PAIR", "PAIR"),
+        ("XPUB", "XSUB"),
+    ],
 )
 @pytest.mark.parametrize("who", ["we", "they", "both"])
 def test_idle_connection_survives_heartbeats(make, peer, endpoint, transport, ours, theirs, who):
@@ -88,7 +98,10 @@ def test_peer_that_announced_a_ttl_and_falls_silent_is_dropped(make):
 
 def test_data_counts_as_a_sign_of_life(make):
     pull = make("PULL", HEARTBEAT_IVL=100, HEARTBEAT_TIMEOUT=400)
-    with Watch(pull.socket) as watch, RawPeer.ready_for(pull.bind("tcp://127.0.0.1:*"), b"PUSH") as raw:
+    with (
+        Watch(pull.socket) as watch,
+        RawPeer.ready_for(pull.bind("tcp://127.0.0.1:*"), b"PUSH") as raw,
+    ):
         for n in range(10):
             raw.read_command(b"PING")
             raw.send_message(b"%d" % n)
@@ -101,7 +114,9 @@ def test_stopped_process_is_noticed_and_found_again(make, module):
     """A process that is halted keeps its connections open; only the heartbeat can tell."""
     process = PeerProcess(module)
     server = process.socket("PULL")
-    push = make("PUSH", HEARTBEAT_IVL=50, HEARTBEAT_TIMEOUT=150, RECONNECT_IVL=10, HANDSHAKE_IVL=200)
+    push = make(
+        "PUSH", HEARTBEAT_IVL=50, HEARTBEAT_TIMEOUT=150, RECONNECT_IVL=10, HANDSHAKE_IVL=200
+    )
     try:
         with Watch(push.socket) as watch:
             push.connect(server.bind("tcp://127.0.0.1:*"))

@@ -1,7 +1,6 @@
 """Routing ids and envelopes with a peer in another process."""
 
 import pytest
-
 from peers.process import PeerError
 from peers.subject import zmq
 from peers.waiting import A_WHILE, eventually
@@ -29,7 +28,10 @@ def test_peer_without_id_gets_five_bytes_that_start_with_zero(make, peer, endpoi
 @pytest.mark.parametrize("identity", [b"x", b"name", b"n" * 255, b"\xff\x00\x01"])
 def test_given_id_is_announced_and_used(make, peer, endpoint, transport, identity):
     ours, theirs = make("ROUTER"), peer.socket("ROUTER")
-    our_dealer, their_dealer = make("DEALER", ROUTING_ID=identity), peer.socket("DEALER", ROUTING_ID=identity)
+    our_dealer, their_dealer = (
+        make("DEALER", ROUTING_ID=identity),
+        peer.socket("DEALER", ROUTING_ID=identity),
+    )
     their_dealer.connect(ours.bind(endpoint(transport)))
     our_dealer.connect(theirs.bind(endpoint(transport)))
     for router, dealer in ((ours, their_dealer), (theirs, our_dealer)):
@@ -109,7 +111,10 @@ def test_their_probe_reaches_our_router(make, peer, endpoint, transport):
 def test_envelope_survives_a_chain_of_brokers(make, peer, endpoint, transport, broker_is):
     """REQ - ROUTER/DEALER - ROUTER/DEALER - REP: the envelope grows by a frame a hop and shrinks on the way back."""
     end, other = (make, peer.socket) if broker_is == "ours" else (peer.socket, make)
-    fronts, backs = [end("ROUTER"), end("ROUTER")], [end("DEALER", ROUTING_ID=b"hop"), end("DEALER")]
+    fronts, backs = (
+        [end("ROUTER"), end("ROUTER")],
+        [end("DEALER", ROUTING_ID=b"hop"), end("DEALER")],
+    )
     client, server = other("REQ", ROUTING_ID=b"client"), other("REP")
     client.connect(fronts[0].bind(endpoint(transport)))
     backs[0].connect(fronts[1].bind(endpoint(transport)))

@@ -3,7 +3,6 @@
 import threading
 
 import pytest
-
 from peers.filler import filler
 from peers.fixtures import open_descriptors
 from peers.subject import is_ours, zmq
@@ -48,7 +47,10 @@ def test_stream_between_two_threads(make, endpoint, first, ours, theirs):
         sender.connect(where)
         receiver.bind(where)
     got = []
-    run(lambda: sender.send(*MESSAGES * 50), lambda: got.extend(receiver.receive(len(MESSAGES) * 50)))
+    run(
+        lambda: sender.send(*MESSAGES * 50),
+        lambda: got.extend(receiver.receive(len(MESSAGES) * 50)),
+    )
     assert got == MESSAGES * 50
 
 
@@ -174,4 +176,6 @@ def test_inproc_sockets_cost_no_descriptor(make, endpoint):
         end.connect(where)
         end.send([b"x"])
     pull.receive(21)
-    assert len(open_descriptors()) - before <= 4, "descriptors are made only when somebody asks for them"
+    assert len(open_descriptors()) - before <= 4, (
+        "descriptors are made only when somebody asks for them"
+    )

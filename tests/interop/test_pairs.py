@@ -3,7 +3,6 @@ messages of 1 to 20 frames arrive complete, unchanged and in order, in every dir
 """
 
 import pytest
-
 from peers.filler import filler
 from peers.subject import zmq
 from peers.waiting import eventually
@@ -13,7 +12,10 @@ MIB = 1024 * KIB
 SIZES = (0, 1, 255, 256, 64 * KIB, 10 * MIB)
 
 SINGLES = [[filler(size, seed)] for seed, size in enumerate(SIZES)]
-MULTIPARTS = [[filler(SIZES[(i + count) % 5], 100 * count + i) for i in range(count)] for count in range(1, 21)]
+MULTIPARTS = [
+    [filler(SIZES[(i + count) % 5], 100 * count + i) for i in range(count)]
+    for count in range(1, 21)
+]
 MESSAGES = SINGLES + MULTIPARTS
 """What is sent: single frames of every size, then 1 to 20 frames of mixed sizes."""
 
@@ -99,7 +101,9 @@ class Ends:
         sender.send(*[self.outgoing(sender, message) for message in MESSAGES])
         for message in MESSAGES:
             (got,) = receiver.receive()
-            assert got == self.incoming(receiver, message), f"{len(message)} frames of {[len(f) for f in message]}"
+            assert got == self.incoming(receiver, message), (
+                f"{len(message)} frames of {[len(f) for f in message]}"
+            )
 
     def ask_and_answer(self, client) -> None:
         """All messages there, each followed by another one back."""
@@ -133,7 +137,9 @@ def for_each(pairs: list[tuple[str, str]]):
         for parametrize in everywhere:
             test = parametrize(test)
         pairs_ = both_orders(pairs)
-        return pytest.mark.parametrize("ours, theirs", pairs_, ids=[f"{a}_to_{b}" for a, b in pairs_])(test)
+        return pytest.mark.parametrize(
+            "ours, theirs", pairs_, ids=[f"{a}_to_{b}" for a, b in pairs_]
+        )(test)
 
     return mark
 
@@ -156,7 +162,9 @@ def test_messages_of_every_size_flow_both_ways(ends):
 
 @for_each(LOCKSTEP)
 def test_questions_and_answers_of_every_size(ends):
-    ends.ask_and_answer(next(end for end in (ends.ours, ends.theirs) if end.kind in ("REQ", "DEALER")))
+    ends.ask_and_answer(
+        next(end for end in (ends.ours, ends.theirs) if end.kind in ("REQ", "DEALER"))
+    )
 
 
 @pytest.mark.parametrize("transport", ["tcp", "ipc"])
@@ -174,7 +182,11 @@ def test_both_ends_of_a_pair_send_at_the_same_time(make, peer, endpoint, transpo
 @pytest.mark.parametrize("direction", ["to_them", "to_us"])
 def test_many_small_messages_keep_their_order(make, peer, endpoint, transport, direction):
     count = 20_000
-    push, pull = (make("PUSH"), peer.socket("PULL")) if direction == "to_them" else (peer.socket("PUSH"), make("PULL"))
+    push, pull = (
+        (make("PUSH"), peer.socket("PULL"))
+        if direction == "to_them"
+        else (peer.socket("PUSH"), make("PULL"))
+    )
     pull.connect(push.bind(endpoint(transport)))
     numbered = [[str(n).encode()] for n in range(count)]
     for begin in range(0, count, 500):
@@ -183,6 +195,8 @@ def test_many_small_messages_keep_their_order(make, peer, endpoint, transport, d
     (push if push is not None and direction == "to_us" else pull).close()
 
 
-@pytest.mark.parametrize("kind", ["REQ", "DEALER", "ROUTER", "REP", "PULL", "PUB", "XPUB", "SUB", "PAIR"])
+@pytest.mark.parametrize(
+    "kind", ["REQ", "DEALER", "ROUTER", "REP", "PULL", "PUB", "XPUB", "SUB", "PAIR"]
+)
 def test_socket_type_can_be_read_back(make, kind):
     assert make(kind).socket.get(zmq.TYPE) == int(getattr(zmq, kind))

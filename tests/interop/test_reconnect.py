@@ -4,7 +4,6 @@ import errno
 import socket
 
 import pytest
-
 from peers.fixtures import PEER_MODULES
 from peers.process import PeerProcess
 from peers.subject import zmq

@@ -3,7 +3,6 @@
 import socket
 
 import pytest
-
 from peers.raw import RawListener, RawPeer
 from peers.subject import zmq
 from peers.waiting import eventually

@@ -1,7 +1,6 @@
 """Publish-subscribe with a peer in another process: filters, unsubscribing, and the notices an XPUB reads."""
 
 import pytest
-
 from peers.waiting import A_WHILE, eventually
 
 pytestmark = pytest.mark.parametrize("transport", ["tcp", "ipc"])
@@ -82,11 +81,17 @@ def test_overlapping_prefixes_deliver_once(ends, publisher_is):
 
 
 @SIDES
-def test_subscriber_that_leaves_is_reported_as_unsubscribe(ends, make, peer, publisher_is, endpoint, transport):
+def test_subscriber_that_leaves_is_reported_as_unsubscribe(
+    ends, make, peer, publisher_is, endpoint, transport
+):
     out, into = ends(publisher_is)
     into.set("SUBSCRIBE", b"first")
     assert out.receive() == [[b"\x01first"]]
-    second = peer.socket("SUB", SUBSCRIBE=b"second") if publisher_is == "ours" else make("SUB", SUBSCRIBE=b"second")
+    second = (
+        peer.socket("SUB", SUBSCRIBE=b"second")
+        if publisher_is == "ours"
+        else make("SUB", SUBSCRIBE=b"second")
+    )
     where = out.bind(endpoint(transport))
     second.connect(where)
     assert out.receive() == [[b"\x01second"]]
@@ -116,7 +121,9 @@ def test_xsub_user_message_reaches_the_xpub(ends, publisher_is):
 
 
 @SIDES
-def test_subscriptions_made_before_connecting_are_sent(make, peer, endpoint, transport, publisher_is):
+def test_subscriptions_made_before_connecting_are_sent(
+    make, peer, endpoint, transport, publisher_is
+):
     here = publisher_is == "ours"
     out = make("XPUB") if here else peer.socket("XPUB")
     into = peer.socket("SUB") if here else make("SUB")

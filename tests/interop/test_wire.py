@@ -1,9 +1,20 @@
 """The bytes on the wire, read by a raw peer: greeting, READY, frames, commands; and older revisions of ZMTP."""
 
 import pytest
-
 from peers.filler import filler
-from peers.raw import COMMAND, LONG, MORE, SIGNATURE, RawListener, RawPeer, command, frame, greeting, header, ready
+from peers.raw import (
+    COMMAND,
+    LONG,
+    MORE,
+    SIGNATURE,
+    RawListener,
+    RawPeer,
+    command,
+    frame,
+    greeting,
+    header,
+    ready,
+)
 from peers.subject import is_ours, ours, zmq
 
 COMPATIBLE = {
@@ -101,7 +112,9 @@ def test_subscription_to_a_3_1_peer_is_a_command(make):
 def is_subscription(raw, name: bytes, old: bytes, prefix: bytes) -> bool:
     """Whether the next frame asks for that, as a command (3.1) or as a message (3.0, and what libzmq may do)."""
     got = raw.read_frame()
-    return (got.command == name and got.data == prefix) or (not got.command and got.body == old + prefix)
+    return (got.command == name and got.data == prefix) or (
+        not got.command and got.body == old + prefix
+    )
 
 
 @pytest.mark.parametrize("form", ["command", "message"])
@@ -145,7 +158,9 @@ def test_peer_of_zmtp_2_0_is_understood(make):
         raw.send(SIGNATURE + b"\x01" + b"\x05")
         assert raw.read_exactly(10)[0] == 0xFF
         assert raw.read_exactly(1) >= b"\x01"
-        assert raw.read_exactly(1) == b"\x06", "a 2.0 greeting ends with the socket type: ROUTER is 6"
+        assert raw.read_exactly(1) == b"\x06", (
+            "a 2.0 greeting ends with the socket type: ROUTER is 6"
+        )
         raw.send(frame(b"old friend"))
         assert raw.read_frame().body == b""
         raw.send_message(b"hello", b"there")

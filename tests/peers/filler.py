@@ -34,7 +34,10 @@ class Fingerprint:
     def __eq__(self, other: object) -> bool:
         if isinstance(other, bytes):
             other = Fingerprint.of(other) if len(other) == self.size else None
-        return isinstance(other, Fingerprint) and (self.size, self.digest) == (other.size, other.digest)
+        return isinstance(other, Fingerprint) and (self.size, self.digest) == (
+            other.size,
+            other.digest,
+        )
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -34,10 +34,17 @@ def children() -> list[str]:
 @pytest.fixture(scope="module", autouse=True)
 def nothing_left_behind():
     """A module leaves no process, descriptor or thread behind."""
-    descriptors, processes, threads = len(open_descriptors()), len(children()), len(os.listdir("/proc/self/task"))
+    descriptors, processes, threads = (
+        len(open_descriptors()),
+        len(children()),
+        len(os.listdir("/proc/self/task")),
+    )
     yield
     eventually(lambda: len(children()) <= processes, what=f"child processes end ({children()})")
-    eventually(lambda: len(open_descriptors()) <= descriptors, what=f"descriptors close ({open_descriptors()})")
+    eventually(
+        lambda: len(open_descriptors()) <= descriptors,
+        what=f"descriptors close ({open_descriptors()})",
+    )
     eventually(lambda: len(os.listdir("/proc/self/task")) <= threads, what="threads end")
 
 

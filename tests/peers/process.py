@@ -88,7 +88,9 @@ class RemoteEnd:
     def __init__(self, peer: PeerProcess, kind: str, options: dict) -> None:
         self.peer = peer
         self.kind = kind
-        self.number = peer.call("socket", kind=kind, options={k: as_json(v) for k, v in options.items()})
+        self.number = peer.call(
+            "socket", kind=kind, options={k: as_json(v) for k, v in options.items()}
+        )
 
     def _call(self, op: str, **arguments: object) -> object:
         return self.peer.call(op, socket=self.number, **arguments)
@@ -112,7 +114,9 @@ class RemoteEnd:
         self._call("send", messages=[[pack(frame) for frame in message] for message in messages])
 
     def receive(self, count: int = 1) -> list:
-        return [[unpack_received(f) for f in message] for message in self._call("receive", count=count)]
+        return [
+            [unpack_received(f) for f in message] for message in self._call("receive", count=count)
+        ]
 
     def receive_now(self) -> list | None:
         message = self._call("receive_now")

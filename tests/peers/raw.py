@@ -39,12 +39,22 @@ class RawFrame:
         return self.body[1 + self.body[0] :]
 
 
-def greeting(major: int = 3, minor: int = 1, mechanism: bytes = b"NULL", as_server: int = 0) -> bytes:
+def greeting(
+    major: int = 3, minor: int = 1, mechanism: bytes = b"NULL", as_server: int = 0
+) -> bytes:
     """The 64 bytes of ZMTP 3.x."""
-    return SIGNATURE + bytes([major, minor]) + mechanism.ljust(20, b"\0") + bytes([as_server]) + bytes(31)
+    return (
+        SIGNATURE
+        + bytes([major, minor])
+        + mechanism.ljust(20, b"\0")
+        + bytes([as_server])
+        + bytes(31)
+    )
 
 
-def frame(body: bytes, more: bool = False, command: bool = False, flags: int = 0, long: bool | None = None) -> bytes:
+def frame(
+    body: bytes, more: bool = False, command: bool = False, flags: int = 0, long: bool | None = None
+) -> bytes:
     """A frame; `flags` are set in addition, `long` forces a form of the length."""
     flags |= MORE * more | COMMAND * command
     if len(body) > 255 if long is None else long:
@@ -97,7 +107,10 @@ class RawPeer:
             host, port = address.rsplit(":", 1)
             family, target = socket.AF_INET, ("127.0.0.1" if host == "0.0.0.0" else host, int(port))
         else:
-            family, target = socket.AF_UNIX, ("\0" + address[1:] if address.startswith("@") else address)
+            family, target = (
+                socket.AF_UNIX,
+                ("\0" + address[1:] if address.startswith("@") else address),
+            )
         connection = socket.socket(family)
         if receive_buffer:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -106,7 +119,9 @@ class RawPeer:
         return cls(connection)
 
     @classmethod
-    def ready_for(cls, endpoint: str, socket_type: bytes, identity: bytes | None = None, **options) -> "RawPeer":
+    def ready_for(
+        cls, endpoint: str, socket_type: bytes, identity: bytes | None = None, **options
+    ) -> "RawPeer":
         """Connected, with the NULL handshake done."""
         peer = cls.connect(endpoint, **options)
         peer.handshake(socket_type, identity)
@@ -121,7 +136,9 @@ class RawPeer:
     def close(self) -> None:
         self.socket.close()
 
-    def handshake(self, socket_type: bytes, identity: bytes | None = None, minor: int = 1) -> RawFrame:
+    def handshake(
+        self, socket_type: bytes, identity: bytes | None = None, minor: int = 1
+    ) -> RawFrame:
         """Greeting and READY in both directions; returns the other side's READY."""
         self.send(greeting(minor=minor) + ready(socket_type, identity))
         self.read_exactly(64)

@@ -11,7 +11,9 @@ name = os.environ.get("MQCORE_TEST_MODULE", "mqcore")
 zmq = importlib.import_module(name)
 is_ours = name != "zmq"
 
-ours = pytest.mark.skipif(not is_ours, reason="mqcore differs from the reference on purpose (see the README)")
+ours = pytest.mark.skipif(
+    not is_ours, reason="mqcore differs from the reference on purpose (see the README)"
+)
 long_run = os.environ.get("MQCORE_LONG") == "1"
 
 

@@ -25,7 +25,9 @@ def eventually(predicate: Callable[[], T], deadline: float = PATIENCE, what: str
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"{what or predicate} was not true within {deadline} s (last value: {value!r})")
+            raise AssertionError(
+                f"{what or predicate} was not true within {deadline} s (last value: {value!r})"
+            )
         time.sleep(pause)
         pause = min(pause * 1.5, 0.05)
 

@@ -41,7 +41,9 @@ class Watch:
         """How often one of these has happened so far."""
         return sum(event in events for event, _, _ in self.read())
 
-    def wait(self, *events: int, seconds: float = PATIENCE, times: int = 1) -> tuple[int, int, bytes]:
+    def wait(
+        self, *events: int, seconds: float = PATIENCE, times: int = 1
+    ) -> tuple[int, int, bytes]:
         """Waits until one of `events` has happened `times` times; returns the last of them."""
         end = time.monotonic() + seconds
         while True:
@@ -73,6 +75,9 @@ def blames_the_peer(socket, watch: Watch) -> None:
     if not is_ours:
         return
     eventually(
-        lambda: counter(socket, "protocol_errors") > 0 or watch.count(zmq.Event.HANDSHAKE_FAILED_PROTOCOL),
+        lambda: (
+            counter(socket, "protocol_errors") > 0
+            or watch.count(zmq.Event.HANDSHAKE_FAILED_PROTOCOL)
+        ),
         what="a reason for the closed connection (protocol_errors or HANDSHAKE_FAILED_PROTOCOL)",
     )

@@ -35,7 +35,9 @@ class Peer:
         return self.next
 
     def set(self, socket: int, option: str, value: object) -> None:
-        self.sockets[socket].set(getattr(zmq, option), value.encode("latin-1") if isinstance(value, str) else value)
+        self.sockets[socket].set(
+            getattr(zmq, option), value.encode("latin-1") if isinstance(value, str) else value
+        )
 
     def get(self, socket: int, option: str) -> object:
         value = self.sockets[socket].get(getattr(zmq, option))
@@ -59,12 +61,17 @@ class Peer:
             send_patiently(zmq, self.sockets[socket], [unpack(frame) for frame in message])
 
     def receive(self, socket: int, count: int) -> list:
-        return [[pack_received(frame) for frame in self.sockets[socket].recv_multipart()] for _ in range(count)]
+        return [
+            [pack_received(frame) for frame in self.sockets[socket].recv_multipart()]
+            for _ in range(count)
+        ]
 
     def receive_now(self, socket: int) -> list | None:
         """One message if there is one at once."""
         try:
-            return [pack_received(frame) for frame in self.sockets[socket].recv_multipart(zmq.DONTWAIT)]
+            return [
+                pack_received(frame) for frame in self.sockets[socket].recv_multipart(zmq.DONTWAIT)
+            ]
         except zmq.Again:
             return None
 
@@ -79,7 +86,9 @@ class Peer:
     def close(self, socket: int, linger: int) -> None:
         self.sockets.pop(socket).close(linger=linger)
 
-    def run_and_leave(self, kind: str, endpoint: str, bind: bool, count: int, size: int, options: dict) -> None:
+    def run_and_leave(
+        self, kind: str, endpoint: str, bind: bool, count: int, size: int, options: dict
+    ) -> None:
         """In a context of its own: sends `count` numbered messages of at least 8 bytes, closes, terminates."""
         context = zmq.Context()
         socket = context.socket(getattr(zmq, kind))
