@@ -131,7 +131,7 @@ def test_many_connections_with_one_identity_leave_no_zombie(router):
     with RawPeer.ready_for(where, b"DEALER", b"name") as owner:
         owner.send_message(b"mine")
         assert end.receive() == [[b"name", b"mine"]]
-        for _ in range(50):
+        for _ in range(15):
             with RawPeer.connect(where) as raw:
                 raw.send(greeting() + ready(b"DEALER", b"name"))
                 raw.send_until_closed(frame(b"z" * 1000) * 100, 1 << 22, seconds=2)
