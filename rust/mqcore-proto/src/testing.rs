@@ -100,14 +100,6 @@ impl Pair {
         }
     }
 
-    /// Two peers that are ready for each other.
-    pub(crate) fn ready(left: Config, right: Config) -> Self {
-        let mut pair = Self::with_configs(left, right);
-        pair.run().expect("the handshake of two good peers");
-        assert!(pair.left.is_ready() && pair.right.is_ready());
-        pair
-    }
-
     /// Carries bytes to and fro until neither side has any; returns the events of both.
     pub(crate) fn run(&mut self) -> Result<(Vec<Event>, Vec<Event>), ProtocolError> {
         let (mut left, mut right) = (Vec::new(), Vec::new());
