@@ -7,19 +7,15 @@ use std::fmt;
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
-use crate::assembly::{Assembly, Limits, Rules, prefix_too_long};
-use crate::command::{Command, Ping, check_context};
+use crate::assembly::Limits;
 use crate::decoder::Decoder;
 use crate::error::ProtocolError;
-use crate::greeting::Version;
-use crate::heartbeat::{Heartbeat, Watch};
-use crate::mechanism::{Cipher, MechanismConfig};
-use crate::opening::{Opened, Opening};
+use crate::heartbeat::Heartbeat;
+use crate::mechanism::MechanismConfig;
+use crate::opening::Opening;
+use crate::traffic::Traffic;
 use crate::transmit::Transmit;
-use crate::{Frame, INLINE_CAPACITY, Message, SocketType, raw};
-
-/// How many PONGs may wait for a peer that sends PINGs and does not read.
-const PONGS_WAITING: u8 = 16;
+use crate::{Frame, Message, SocketType, raw};
 
 /// What a connection is to be.
 #[derive(Clone, Debug)]
@@ -91,10 +87,13 @@ pub struct PeerInfo {
 pub struct Connection {
     state: State,
     decoder: Decoder,
-    assembly: Assembly,
     transmit: Transmit,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all connections are in the large state, and it is asked for each message"
+)]
 enum State {
     Opening(Box<Opening>),
     Traffic(Traffic),
@@ -103,22 +102,6 @@ enum State {
         ready: bool,
     },
     Failed(ProtocolError),
-}
-
-/// What an open connection knows.
-struct Traffic {
-    rules: Rules,
-    watch: Watch,
-    cipher: Option<Box<dyn Cipher>>,
-    /// Single frames without flags up to this length are messages without further checks.
-    quick: Option<u8>,
-    /// Whether outgoing subscriptions travel as commands.
-    subscribing: bool,
-    /// PONGs before this transmit position have not all left; `pongs` of them at most.
-    pongs_end: u64,
-    pongs: u8,
-    /// The transmit position behind the last PING.
-    ping_end: u64,
 }
 
 impl Connection {
@@ -136,7 +119,22 @@ impl Connection {
         Self {
             state,
             decoder: Decoder::default(),
-            assembly: Assembly::default(),
+            transmit,
+        }
+    }
+
+    /// The same with a mechanism of the test's own.
+    #[cfg(test)]
+    pub(crate) fn with_handshake(
+        config: Config,
+        handshake: Box<dyn crate::mechanism::Handshake>,
+        now: Instant,
+    ) -> Self {
+        let mut transmit = Transmit::default();
+        let opening = Opening::with_handshake(config, handshake, now, &mut transmit);
+        Self {
+            state: State::Opening(Box::new(opening)),
+            decoder: Decoder::default(),
             transmit,
         }
     }
@@ -154,18 +152,10 @@ impl Connection {
     ) -> Result<Option<Event>, ProtocolError> {
         if let State::Traffic(traffic) = &mut self.state {
             if !input.is_empty() || self.decoder.has_grown() {
-                traffic.watch.handle_life(now);
+                traffic.handle_life(now);
             }
-            // Most messages are short and whole: two comparisons and a copy.
-            if let Some(quick) = traffic.quick
-                && let [0, length, rest @ ..] = *input
-                && *length <= quick
-                && self.assembly.is_empty()
-                && self.decoder.is_between_frames()
-                && let Some((body, rest)) = rest.split_at_checked(usize::from(*length))
-            {
-                *input = rest;
-                return Ok(Some(Event::Message(Frame::copy_from_slice(body).into())));
+            if let Some(message) = traffic.receive_quick(input, &self.decoder) {
+                return Ok(Some(Event::Message(message)));
             }
         }
         let result = self.receive_any(input, now);
@@ -194,13 +184,7 @@ impl Connection {
     #[inline]
     pub fn send(&mut self, message: Message) {
         match &mut self.state {
-            State::Traffic(traffic) => {
-                if traffic.subscribing || traffic.cipher.is_some() {
-                    traffic.send_special(message, &mut self.transmit);
-                } else {
-                    self.transmit.push_message(message);
-                }
-            }
+            State::Traffic(traffic) => traffic.send(message, &mut self.transmit),
             State::Raw { .. } => {
                 for payload in message.into_frames() {
                     self.transmit.push_payload(payload);
@@ -234,7 +218,7 @@ impl Connection {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Opening(opening) => opening.deadline,
-            State::Traffic(traffic) => traffic.watch.deadline(),
+            State::Traffic(traffic) => traffic.deadline(),
             State::Raw { .. } | State::Failed(_) => None,
         }
     }
@@ -261,7 +245,7 @@ impl Connection {
     /// room for messages, so that the peer's answers wait unread.
     pub fn handle_back_pressure(&mut self, now: Instant) {
         if let State::Traffic(traffic) = &mut self.state {
-            traffic.watch.handle_life(now);
+            traffic.handle_life(now);
         }
     }
 
@@ -305,12 +289,7 @@ impl Connection {
                 Ok(Some(Event::Ready(peer)))
             }
             State::Traffic(traffic) => {
-                let message = traffic.receive(
-                    input,
-                    &mut self.decoder,
-                    &mut self.assembly,
-                    &mut self.transmit,
-                )?;
+                let message = traffic.receive(input, &mut self.decoder, &mut self.transmit)?;
                 Ok(message.map(Event::Message))
             }
             State::Raw {
@@ -333,13 +312,16 @@ impl Connection {
     fn fail(&mut self, error: ProtocolError) {
         self.state = State::Failed(error);
         self.decoder = Decoder::default();
-        self.assembly = Assembly::default();
     }
 
     /// Bytes of memory held outside the value itself.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn memory(&self) -> usize {
-        self.decoder.memory() + self.assembly.memory() + self.transmit.memory()
+        let state = match &self.state {
+            State::Traffic(traffic) => traffic.memory(),
+            _ => 0,
+        };
+        state + self.decoder.memory() + self.transmit.memory()
     }
 }
 
@@ -358,197 +340,16 @@ impl fmt::Debug for Connection {
     }
 }
 
-impl Opened {
-    fn peer(&mut self) -> PeerInfo {
-        PeerInfo {
-            version: self.version.numbers(),
-            socket_type: Some(self.metadata.socket_type),
-            routing_id: std::mem::take(&mut self.metadata.routing_id),
-            properties: std::mem::take(&mut self.metadata.properties),
-        }
-    }
-}
-
-impl Traffic {
-    fn new(config: &Config, opened: Opened, now: Instant) -> Self {
-        use SocketType::{Pub, Sub, Xpub, Xsub};
-        let Opened {
-            version, cipher, ..
-        } = opened;
-        let has_commands = version != Version::V2_0;
-        let publisher = matches!(config.socket_type, Pub | Xpub);
-        let rules = Rules::new(&config.limits, publisher, has_commands);
-        let heartbeat = config.heartbeat.clone().filter(|_| has_commands);
-        Self {
-            quick: cipher.is_none().then(|| rules.always_fine()),
-            rules,
-            watch: Watch::new(heartbeat, now),
-            cipher,
-            subscribing: matches!(config.socket_type, Sub | Xsub) && version == Version::V3_1,
-            pongs_end: 0,
-            pongs: 0,
-            ping_end: 0,
-        }
-    }
-
-    fn receive(
-        &mut self,
-        input: &mut &[u8],
-        decoder: &mut Decoder,
-        assembly: &mut Assembly,
-        transmit: &mut Transmit,
-    ) -> Result<Option<Message>, ProtocolError> {
-        loop {
-            let received = match &self.cipher {
-                None => decoder.receive(input, |header, first| {
-                    assembly.judge(&self.rules, header, first)
-                })?,
-                Some(cipher) => {
-                    let overhead = cipher.overhead();
-                    decoder.receive(input, |header, _| self.rules.judge_sealed(header, overhead))?
-                }
-            };
-            let Some((mut header, mut payload)) = received else {
-                return Ok(None);
-            };
-            if let Some(cipher) = &mut self.cipher {
-                (header, payload) = cipher.open(&payload)?;
-                assembly.judge(&self.rules, header, payload.first().copied())?;
-            }
-            let message = if header.command {
-                self.handle_command(&payload, transmit)?
-            } else {
-                assembly.push(header.more, payload)
-            };
-            if message.is_some() {
-                return Ok(message);
-            }
-        }
-    }
-
-    /// Obeys a command; a subscription is a message for the socket.
-    fn handle_command(
-        &mut self,
-        body: &[u8],
-        transmit: &mut Transmit,
-    ) -> Result<Option<Message>, ProtocolError> {
-        let command = Command::parse(body)?;
-        match command.name {
-            b"SUBSCRIBE" => self.subscription(1, command).map(Some),
-            b"CANCEL" => self.subscription(0, command).map(Some),
-            b"PING" => {
-                let ping = Ping::parse(command.data)?;
-                self.watch.handle_ttl(ping.ttl);
-                self.answer(ping.context, transmit);
-                Ok(None)
-            }
-            b"PONG" => check_context("PONG", command.data).map(|()| None),
-            b"ERROR" => Err(command.into_rejection()),
-            b"READY" => Err(command.into_unexpected("after the handshake")),
-            b"JOIN" | b"LEAVE" => Err(command.into_unexpected("to a socket without groups")),
-            // RFC 37 asks to ignore what is not known.
-            _ => Ok(None),
-        }
-    }
-
-    fn subscription(&self, kind: u8, command: Command<'_>) -> Result<Message, ProtocolError> {
-        let Some(max_prefix) = self.rules.max_prefix else {
-            return Err(command.into_unexpected("to a socket that does not publish"));
-        };
-        let prefix = command.data;
-        if prefix.len() > max_prefix {
-            return Err(prefix_too_long(prefix.len(), max_prefix));
-        }
-        let length = prefix.len() + 1;
-        if length <= INLINE_CAPACITY {
-            let mut bytes = [0; INLINE_CAPACITY];
-            bytes[0] = kind;
-            bytes[1..length].copy_from_slice(prefix);
-            return Ok(Message::from(&bytes[..length]));
-        }
-        let mut bytes = Vec::with_capacity(length);
-        bytes.push(kind);
-        bytes.extend_from_slice(prefix);
-        Ok(Frame::from(bytes).into())
-    }
-
-    /// Queues a PONG, unless too many wait already: the peer that does not read them lives anyway.
-    fn answer(&mut self, context: &[u8], transmit: &mut Transmit) {
-        if transmit.sent() >= self.pongs_end {
-            self.pongs = 0;
-        }
-        if self.pongs < PONGS_WAITING {
-            self.send_command("PONG", Frame::from(context), transmit);
-            self.pongs += 1;
-            self.pongs_end = transmit.queued();
-        }
-    }
-
-    fn handle_timeout(
-        &mut self,
-        now: Instant,
-        transmit: &mut Transmit,
-    ) -> Result<(), ProtocolError> {
-        let due = self.watch.handle_timeout(now)?;
-        // A second PING behind one that could not leave would only pile up.
-        if due && transmit.sent() >= self.ping_end {
-            let ttl = self.watch.own_ttl().to_be_bytes();
-            self.send_command("PING", Frame::from(&ttl), transmit);
-            self.ping_end = transmit.queued();
-        }
-        Ok(())
-    }
-
-    /// Sends where frames do not simply follow one another.
-    fn send_special(&mut self, message: Message, transmit: &mut Transmit) {
-        if self.subscribing
-            && message.is_single()
-            && let Some(kind @ (0 | 1)) = message.first().first()
-        {
-            let name = if *kind == 1 { "SUBSCRIBE" } else { "CANCEL" };
-            self.send_command(name, Frame::from(&message.first()[1..]), transmit);
-            return;
-        }
-        let Some(cipher) = &mut self.cipher else {
-            return transmit.push_message(message);
-        };
-        let mut frames = message.into_frames().into_iter();
-        while let Some(frame) = frames.next() {
-            let sealed = cipher.seal(frames.len() > 0, false, &frame);
-            transmit.push_frame(false, Frame::from(sealed));
-        }
-    }
-
-    fn send_command(&mut self, name: &str, data: Frame, transmit: &mut Transmit) {
-        match &mut self.cipher {
-            None => transmit.push_command(name, data),
-            Some(cipher) => {
-                let mut body = vec![name.len() as u8];
-                body.extend_from_slice(name.as_bytes());
-                body.extend_from_slice(&data);
-                let sealed = cipher.seal(false, true, &body);
-                transmit.push_frame(false, Frame::from(sealed));
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ErrorKind;
     use crate::greeting::OPENING;
-    use crate::testing::{Pair, epoch, events, handshake, ready_connection, written};
+    use crate::testing::{
+        Pair, command, epoch, events, handshake, messages, ready_connection, written,
+    };
 
     const SECOND: Duration = Duration::from_secs(1);
-
-    fn messages(count: usize) -> Vec<Message> {
-        let lengths = [0, 1, 64, 65, 255, 256, 300, 8192, 20_000, 70_000];
-        let frame = |index: usize| Frame::from(vec![index as u8; lengths[index % lengths.len()]]);
-        (0..count)
-            .map(|index| Message::from_frames((index..=index + index % 3).map(frame).collect()))
-            .collect()
-    }
 
     fn with_heartbeat(socket_type: SocketType) -> Config {
         Config {
@@ -559,17 +360,6 @@ mod tests {
             }),
             ..Config::new(socket_type)
         }
-    }
-
-    fn command(name: &str, data: &[u8]) -> Vec<u8> {
-        let mut transmit = Transmit::default();
-        transmit.push_command(name, Frame::from(data));
-        let mut slices = [IoSlice::new(&[]); 2];
-        let count = transmit.slices(&mut slices);
-        slices[..count]
-            .iter()
-            .flat_map(|slice| slice.to_vec())
-            .collect()
     }
 
     #[test]

@@ -110,6 +110,9 @@ fn take(connection: &mut Connection, piece: &[u8], now: Instant) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -204,6 +207,22 @@ mod tests {
         let mut connection = ready_connection(publisher, (3, 1), epoch());
         let got = events(&mut connection, &good_stream(), epoch()).unwrap();
         assert_eq!(got.len(), 19);
+    }
+
+    #[test]
+    fn seeds_of_the_fuzz_targets_do_no_harm() {
+        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
+        for (target, run) in [
+            ("greeting", greeting as fn(&[u8])),
+            ("connection_after_handshake", connection_after_handshake),
+        ] {
+            let mut count = 0;
+            for seed in fs::read_dir(seeds.join(target)).unwrap() {
+                run(&fs::read(seed.unwrap().path()).unwrap());
+                count += 1;
+            }
+            assert!(count > 10, "{target} has {count} seeds");
+        }
     }
 
     fn any_message() -> impl Strategy<Value = Message> {

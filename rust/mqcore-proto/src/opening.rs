@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::assembly::COMMAND_MAX;
 use crate::command::Command;
-use crate::connection::Config;
+use crate::connection::{Config, PeerInfo};
 use crate::decoder::{Decoder, Judgement};
 use crate::error::{ErrorKind, ProtocolError, Quoted};
 use crate::greeting::{self, Greeting, Heard, MechanismName, Version};
@@ -44,6 +44,18 @@ pub(crate) struct Opened {
     pub(crate) version: Version,
     pub(crate) metadata: Metadata,
     pub(crate) cipher: Option<Box<dyn Cipher>>,
+}
+
+impl Opened {
+    /// Who the peer is, taken out.
+    pub(crate) fn peer(&mut self) -> PeerInfo {
+        PeerInfo {
+            version: self.version.numbers(),
+            socket_type: Some(self.metadata.socket_type),
+            routing_id: std::mem::take(&mut self.metadata.routing_id),
+            properties: std::mem::take(&mut self.metadata.properties),
+        }
+    }
 }
 
 impl Opening {
