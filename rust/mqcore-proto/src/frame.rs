@@ -17,7 +17,7 @@ pub struct Frame(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    /// Invariant: `len <= INLINE_CAPACITY`; bytes past `len` are zero.
+    /// Invariant: `len <= INLINE_CAPACITY`; bytes past `len` mean nothing.
     Inline {
         len: u8,
         bytes: [u8; INLINE_CAPACITY],
@@ -47,6 +47,13 @@ impl Frame {
         } else {
             Self(Repr::Shared(Bytes::copy_from_slice(payload)))
         }
+    }
+
+    /// Copies the first `len` bytes of `bytes` into a new frame, if they are few enough to be
+    /// kept inside it: with a fixed length that is a handful of instructions.
+    #[inline]
+    pub(crate) fn copy_from_array(bytes: &[u8; INLINE_CAPACITY], len: u8) -> Option<Self> {
+        (usize::from(len) <= INLINE_CAPACITY).then_some(Self(Repr::Inline { len, bytes: *bytes }))
     }
 
     /// Wraps `payload` without copying it, however short it is: for buffers whose owner must be
