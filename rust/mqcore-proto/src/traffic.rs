@@ -67,8 +67,8 @@ impl Traffic {
             && decoder.is_between_frames()
             && let Some((body, after)) = rest.split_at_checked(usize::from(*length))
         {
-            // More input than the message needs lets the copy have a fixed length, which takes
-            // 0.5 of the time for 16 bytes.
+            // More input than the message needs lets the copy have a fixed length: 0.83 of the
+            // time of `receive` for 16 bytes.
             let frame = rest
                 .first_chunk()
                 .and_then(|bytes| Frame::copy_from_array(bytes, *length))
