@@ -16,15 +16,17 @@ use crate::io::{Acceptor, Session, SessionConfig};
 use crate::monitor::EventKind;
 use crate::options::{Change, Live, OptionValue, Reading, SocketOptions};
 use crate::pattern::{
-    Command, Incoming, Outgoing, PatternOption, Refusal, Setup, is_split, new as new_pattern,
-    only_receives, only_sends,
+    Command, Half, Incoming, Outgoing, PatternOption, Refusal, Setup, is_split, new as new_pattern,
+    takes_commands,
 };
 use crate::pipe::Wake;
-use crate::poll::{POLLIN, POLLOUT};
-use crate::port::{Inbox, Port, Signals, Tend, next_id};
+use crate::port::{Inbox, POLLIN, POLLOUT, Port, Signals, Tend, next_id};
 use crate::sync::{Alive, Event, Woken, lock};
 use crate::transport::inproc::Side;
 use crate::transport::{Listener, bound_text};
+
+/// The option that still has its effect after the context was shut down.
+const LINGER: i32 = 17;
 
 /// A send that was not done: why, and what was to be sent, unchanged.
 pub type NotSent<T> = (Error, T);
@@ -172,7 +174,7 @@ impl Sending {
     fn fresh(&mut self, inner: &Inner) -> Result<&mut dyn Outgoing> {
         inner.check()?;
         let half = self.half.as_deref_mut().ok_or_else(closed)?;
-        if !only_receives(inner.kind) {
+        if takes_commands(inner.kind).contains(Half::Outgoing) {
             news(&inner.port.outbox, |command| half.handle(command));
         }
         Ok(half)
@@ -184,7 +186,7 @@ impl Receiving {
     fn fresh(&mut self, inner: &Inner) -> Result<&mut dyn Incoming> {
         inner.check()?;
         let half = self.half.as_deref_mut().ok_or_else(closed)?;
-        if !only_sends(inner.kind) {
+        if takes_commands(inner.kind).contains(Half::Incoming) {
             news(&inner.port.inbox, |command| half.handle(command));
         }
         Ok(half)
@@ -698,7 +700,11 @@ impl Socket {
     /// not take; ENOTSUP for what mqcore does not have yet; ETERM, ENOTSOCK. Nothing is changed then.
     pub fn set_option(&self, option: i32, value: &OptionValue) -> Result<()> {
         let inner = &*self.inner;
-        self.check_open()?;
+        match self.check_open() {
+            // What lingers can be decided until the close, also when the context waits for just that.
+            Err(error) if error.errno() == Errno::TERM && option == LINGER => {}
+            checked => checked?,
+        }
         let command = {
             let mut options = lock(&inner.options);
             let change = options.set(inner.kind, option, value)?;

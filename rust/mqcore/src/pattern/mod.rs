@@ -39,6 +39,7 @@ use std::sync::{Arc, Mutex};
 
 use mqcore_proto::{Frame, Message, SocketType};
 
+pub use crate::options::PatternOption;
 use crate::pipe::{PipeReader, PipeWriter, Wake};
 
 /// Names a peer's pipe within its socket, for its whole life.
@@ -83,34 +84,6 @@ pub enum Command {
     },
     /// An option of the pattern was set.
     Option(PatternOption),
-}
-
-/// Options that change how a pattern routes. Validated before; a type that does not know one ignores it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PatternOption {
-    /// SUB: add one reference to a prefix.
-    Subscribe(Frame),
-    /// SUB: drop one reference to a prefix.
-    Unsubscribe(Frame),
-    /// ROUTER: EHOSTUNREACH and EAGAIN instead of dropping.
-    RouterMandatory(bool),
-    /// REQ: number the requests.
-    ReqCorrelate(bool),
-    /// REQ: a new request may replace an unanswered one.
-    ReqRelaxed(bool),
-    /// XPUB: every subscription is delivered, not only the first for a prefix.
-    XpubVerbose(bool),
-    /// XPUB: every subscription and every cancellation is delivered.
-    XpubVerboser(bool),
-    /// XPUB, PUB: refuse a message that a matching peer has no room for, instead of dropping.
-    XpubNodrop(bool),
-    /// PUB, XPUB: most bytes that the subscriptions of one peer may take from now on, each counted with
-    /// its prefix and 128 more; a peer that wants more is dropped. 64 MiB unless set.
-    SubscriptionLimit(usize),
-    /// PUB, XPUB, SUB: deliver what does *not* match.
-    InvertMatching(bool),
-    /// DEALER, REQ, ROUTER: greet every new peer with an empty message.
-    ProbeRouter(bool),
 }
 
 /// Why a half did not do what it was asked.
@@ -192,22 +165,33 @@ pub const fn is_split(kind: SocketType) -> bool {
     )
 }
 
-/// Which half of a type that is not split takes its commands: the half that is no stub, and for a type
-/// with two views of one state the outgoing one (its incoming view would do the same).
+/// Who takes the commands of a type: of a type that only sends or only receives the half that is no
+/// stub; else both, each its own (a split type) or either all (two views of one state).
 pub const fn takes_commands(kind: SocketType) -> Half {
     match kind {
         SocketType::Pull | SocketType::Sub => Half::Incoming,
-        _ => Half::Outgoing,
+        SocketType::Push | SocketType::Pub => Half::Outgoing,
+        _ => Half::Either,
     }
 }
 
-/// One of the two halves.
+/// Halves that take commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
     /// The [`Outgoing`] one.
     Outgoing,
     /// The [`Incoming`] one.
     Incoming,
+    /// Both.
+    Either,
+}
+
+impl Half {
+    /// Whether `half` is among them.
+    #[inline]
+    pub fn contains(self, half: Self) -> bool {
+        self == half || self == Self::Either
+    }
 }
 
 /// The two halves of a pattern.
@@ -287,16 +271,6 @@ fn probe(writer: &mut PipeWriter) {
 /// One message more was thrown away.
 fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Whether `kind` never receives: its incoming half is a stub, and takes no commands.
-pub const fn only_sends(kind: SocketType) -> bool {
-    matches!(kind, SocketType::Pub | SocketType::Push)
-}
-
-/// Whether `kind` never sends: its outgoing half is a stub, and takes no commands.
-pub const fn only_receives(kind: SocketType) -> bool {
-    matches!(kind, SocketType::Sub | SocketType::Pull)
 }
 
 /// The name a half gives to a pipe end when it sets its waker: a small slot number and which end it is.
