@@ -1,4 +1,4 @@
-"""What the tests share: contexts that always end, and waiting with a deadline.
+"""What the tests share: contexts that always end, and threads that report.
 
 The tests run against mqcore; `MQCORE_TEST_MODULE=zmq` runs those that are no deviation against pyzmq, to see
 that what they expect is true.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -67,20 +66,6 @@ class Sockets:
 @pytest.fixture
 def sockets(context: Any) -> Sockets:
     return Sockets(context)
-
-
-@pytest.fixture
-def eventually() -> Callable[[Callable[[], Any]], Any]:
-    """Waits until a condition holds, and returns its value; fails at the deadline."""
-
-    def wait(condition: Callable[[], Any]) -> Any:
-        end = time.monotonic() + DEADLINE
-        while not (value := condition()):
-            assert time.monotonic() < end, "it did not happen in time"
-            time.sleep(0.001)
-        return value
-
-    return wait
 
 
 class Background:

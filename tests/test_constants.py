@@ -76,7 +76,14 @@ def test_native_code_takes_the_kinds_of_values_that_the_constants_announce(socke
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [("PUSH", 8), ("SUBSCRIBE", 6), ("DONTWAIT", 1), ("POLLOUT", 2), ("EFSM", 156384763), ("HWM", 1)],
+    [
+        ("PUSH", 8),
+        ("SUBSCRIBE", 6),
+        ("DONTWAIT", 1),
+        ("POLLOUT", 2),
+        ("EFSM", 156384763),
+        ("HWM", 1),
+    ],
 )
 def test_some_numbers_that_never_change(name: str, number: int) -> None:
     assert getattr(zmq, name) == number

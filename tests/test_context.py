@@ -73,7 +73,7 @@ def test_unknown_options_are_refused(context: Any) -> None:
     with pytest.raises(TypeError):
         context.get("x")
     with pytest.raises(AttributeError, match="Context has no such option: FOO"):
-        context.foo
+        assert context.foo
     with pytest.raises(AttributeError, match="Context has no such option: FOO"):
         context.foo = 1
     with pytest.raises(AttributeError):
@@ -82,7 +82,7 @@ def test_unknown_options_are_refused(context: Any) -> None:
 
 def test_socket_options_of_a_context_are_the_defaults_of_new_sockets(context: Any) -> None:
     with pytest.raises(AttributeError, match="LINGER"):
-        context.linger
+        assert context.linger
     context.linger = 5
     context.setsockopt(zmq.RCVHWM, 7)
     assert context.linger == context.getsockopt(zmq.LINGER) == 5
@@ -91,7 +91,7 @@ def test_socket_options_of_a_context_are_the_defaults_of_new_sockets(context: An
         assert (socket.linger, socket.rcvhwm) == (5, 7)
     del context.linger
     with pytest.raises(AttributeError):
-        context.linger
+        assert context.linger
     with pytest.raises(AttributeError):
         del context.linger
     with pytest.raises(KeyError):
@@ -111,7 +111,9 @@ def test_default_of_a_wrong_type_is_a_type_error_for_every_new_socket(context: A
     del context.linger
 
 
-@pytest.mark.parametrize(("kind", "expected"), [(99, "ZMQError"), ("x", "TypeError"), (-1, "TypeError")])
+@pytest.mark.parametrize(
+    ("kind", "expected"), [(99, "ZMQError"), ("x", "TypeError"), (-1, "TypeError")]
+)
 def test_unknown_socket_types_are_refused(context: Any, kind: Any, expected: str) -> None:
     with pytest.raises((zmq.ZMQError, TypeError)) as caught:
         context.socket(kind)

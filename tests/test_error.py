@@ -43,7 +43,9 @@ def test_error_made_of_text_has_no_number() -> None:
     assert (made.errno, made.strerror) == (None, "text")
 
 
-@pytest.mark.parametrize(("name", "number"), [("Again", errno.EAGAIN), ("ContextTerminated", 156384765)])
+@pytest.mark.parametrize(
+    ("name", "number"), [("Again", errno.EAGAIN), ("ContextTerminated", 156384765)]
+)
 def test_specific_errors_ignore_their_arguments(name: str, number: int) -> None:
     made = getattr(zmq, name)(3, "ignored")
     assert made.errno == number

@@ -151,7 +151,9 @@ def test_hang_up_of_a_descriptor_is_readable(plain: Any) -> None:
 def test_what_cannot_be_polled_is_a_type_error(thing: Any) -> None:
     poller = zmq.Poller()
     poller.register(thing)
-    with pytest.raises(TypeError, match="Socket must be a 0MQ socket, an integer fd or have a fileno"):
+    with pytest.raises(
+        TypeError, match="Socket must be a 0MQ socket, an integer fd or have a fileno"
+    ):
         poller.poll(0)
 
 

@@ -62,7 +62,9 @@ def test_connect_keeps_the_address_as_given(sockets: Any) -> None:
 
 
 @pytest.mark.parametrize("method", ["bind", "connect"])
-@pytest.mark.parametrize("address", ["abc", "", "tcp://x", b"inproc://", "tcp://127.0.0.1:*x", "ipc://"])
+@pytest.mark.parametrize(
+    "address", ["abc", "", "tcp://x", b"inproc://", "tcp://127.0.0.1:*x", "ipc://"]
+)
 def test_what_is_no_address_is_einval_and_named(sockets: Any, method: str, address: Any) -> None:
     error = raised(lambda: getattr(sockets(zmq.PUSH), method)(address))
     assert error.errno == zmq.EINVAL

@@ -106,7 +106,9 @@ def test_buffer_changed_after_a_copying_send_does_not_change_the_message(inproc:
     ],
 )
 @pytest.mark.parametrize("copy", [True, False])
-def test_what_has_no_bytes_is_refused(inproc: Any, data: Any, error: Any, text: str, copy: bool) -> None:
+def test_what_has_no_bytes_is_refused(
+    inproc: Any, data: Any, error: Any, text: str, copy: bool
+) -> None:
     sender, receiver = inproc
     with pytest.raises(error, match=text):
         sender.send(data, copy=copy)
@@ -244,7 +246,9 @@ def test_rest_of_a_message_is_received_as_several_parts(inproc: Any) -> None:
         (None, TypeError, "'NoneType' object is not iterable"),
     ],
 )
-def test_bad_parts_are_refused_before_anything_is_sent(inproc: Any, parts: Any, error: Any, text: Any) -> None:
+def test_bad_parts_are_refused_before_anything_is_sent(
+    inproc: Any, parts: Any, error: Any, text: Any
+) -> None:
     sender, receiver = inproc
     with pytest.raises(error, match=text):
         sender.send_multipart(parts)

@@ -23,7 +23,9 @@ zmq: Any = importlib.import_module(os.environ.get("MQCORE_TEST_MODULE", "mqcore"
         lambda receiver, sender: zmq.zmq_poll([(receiver, zmq.POLLIN)]),
     ],
 )
-def test_other_threads_run_while_one_waits_to_receive(sockets: Any, background: Any, wait: Any) -> None:
+def test_other_threads_run_while_one_waits_to_receive(
+    sockets: Any, background: Any, wait: Any
+) -> None:
     sender, receiver = sockets.pair(zmq.PUSH, zmq.PULL)
     started = threading.Event()
 
@@ -40,7 +42,9 @@ def test_other_threads_run_while_one_waits_to_receive(sockets: Any, background: 
 
 
 @pytest.mark.parametrize("parts", [1, 3])
-def test_other_threads_run_while_one_waits_to_send(sockets: Any, background: Any, parts: int) -> None:
+def test_other_threads_run_while_one_waits_to_send(
+    sockets: Any, background: Any, parts: int
+) -> None:
     sender, receiver = sockets.pair(zmq.PUSH, zmq.PULL, hwm=1)
     for _ in range(2):
         sender.send(b"x")
@@ -62,7 +66,9 @@ def test_other_threads_run_while_one_waits_to_send(sockets: Any, background: Any
         lambda socket: zmq.zmq_poll([(socket, zmq.POLLIN)]),
     ],
 )
-def test_close_by_another_thread_ends_a_waiting_call(sockets: Any, background: Any, wait: Any) -> None:
+def test_close_by_another_thread_ends_a_waiting_call(
+    sockets: Any, background: Any, wait: Any
+) -> None:
     socket = sockets(zmq.DEALER, rcvtimeo=-1, sndtimeo=-1)
     started = threading.Event()
 
@@ -119,7 +125,9 @@ def test_many_threads_receive_from_one_socket(sockets: Any, background: Any) -> 
 
 
 @pytest.mark.deviation
-def test_one_thread_sends_while_another_receives_on_the_same_socket(sockets: Any, background: Any) -> None:
+def test_one_thread_sends_while_another_receives_on_the_same_socket(
+    sockets: Any, background: Any
+) -> None:
     a, b = sockets.pair(zmq.DEALER, zmq.DEALER)
     count = 1000
 

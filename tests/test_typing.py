@@ -22,7 +22,9 @@ def run(*arguments: str, cwd: Path = ROOT) -> str:
 
 def check(tmp_path: Path, program: str) -> str:
     (tmp_path / "program.py").write_text(program)
-    return run("mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "program.py", cwd=tmp_path)
+    return run(
+        "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "program.py", cwd=tmp_path
+    )
 
 
 def test_package_is_strictly_typed(tmp_path: Path) -> None:
