@@ -240,6 +240,15 @@ def test_stream_without_its_id_frame_is_refused_or_ignored(make):
     assert errno_of(stream.send_multipart, [b"nobody", b"x"], zmq.DONTWAIT) == errno.EHOSTUNREACH
 
 
+def test_bytes_of_a_subclass_are_bytes(make):
+    class Name(bytes):
+        pass
+
+    dealer = make("DEALER")
+    dealer.set("ROUTING_ID", Name(b"me"))
+    assert dealer.socket.get(zmq.ROUTING_ID) == b"me"
+
+
 @ours
 def test_refusals_name_what_is_wrong(make):
     with pytest.raises(zmq.ZMQError) as refused:

@@ -65,6 +65,8 @@ def test_twice_subscribed_needs_two_unsubscribes(ends, publisher_is):
 @SIDES
 def test_verbose_publisher_sees_every_subscribe(ends, publisher_is):
     out, into = ends(publisher_is, XPUB_VERBOSE=1)
+    into.set("SUBSCRIBE", b"connected")
+    assert out.receive() == [[b"\x01connected"]]
     for _ in range(3):
         into.set("SUBSCRIBE", b"a")
     assert out.receive(3) == [[b"\x01a"]] * 3
@@ -116,8 +118,17 @@ def test_xsub_subscribes_with_messages(ends, publisher_is):
 def test_xsub_user_message_reaches_the_xpub(ends, publisher_is):
     out, into = ends(publisher_is, subscriber="XSUB")
     into.send([b"\x01"])
+    assert out.receive() == [[b"\x01"]]
     into.send([b"upstream"], [b"up", b"stream"])
-    assert out.receive(3) == [[b"\x01"], [b"upstream"], [b"up", b"stream"]]
+    assert out.receive(2) == [[b"upstream"], [b"up", b"stream"]]
+
+
+@SIDES
+def test_xsub_user_message_sent_while_connecting_is_kept(ends, publisher_is):
+    """As with every connecting socket: what is sent before the connection stands waits in its pipe."""
+    out, into = ends(publisher_is, subscriber="XSUB")
+    into.send([b"\x01"], [b"early"])
+    assert out.receive(2) == [[b"\x01"], [b"early"]]
 
 
 @SIDES

@@ -143,7 +143,7 @@ def test_prefix_of_any_length_reaches_a_3_0_publisher_intact(make, prefix):
         sub.connect(server.endpoint)
         with server.accept() as raw:
             raw.handshake(b"PUB", minor=0)
-            sub.set("SUBSCRIBE", filler(prefix, 3))
+            sub.set("SUBSCRIBE", bytes(filler(prefix, 3)))
             sub.poll(0)
             got = raw.read_frame()
             assert got.command is None and got.body == b"\x01" + filler(prefix, 3)

@@ -50,8 +50,18 @@ def nothing_left_behind():
 
 @pytest.fixture
 def context():
-    """A context; at the end its sockets are closed without linger."""
-    made = zmq.Context()
+    """A context; at the end its sockets are closed without linger, and none is collected before."""
+    kept = []
+
+    class Keeping(zmq.Context):
+        """Holds on to its sockets."""
+
+        def socket(self, *arguments, **options):
+            made = super().socket(*arguments, **options)
+            kept.append(made)
+            return made
+
+    made = Keeping()
     yield made
     made.destroy(linger=0)
 
