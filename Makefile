@@ -85,7 +85,7 @@ bench-quick: build ## The same cells with few rounds, under three minutes
 
 .PHONY: loom
 loom: ## Model-check the ring under every order of its atomic operations
-	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom CARGO_PROFILE_RELEASE_LTO=off \
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
 		cargo test --locked -p mqcore --release --lib loom
 
 FUZZ_SECONDS ?= 30
