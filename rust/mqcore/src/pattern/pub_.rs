@@ -151,6 +151,20 @@ mod tests {
     }
 
     #[test]
+    fn peer_that_stopped_reading_holds_nobody_up() {
+        let mut rig = Rig::new(SocketType::Pub);
+        rig.option(PatternOption::XpubNodrop(true));
+        let mut peer = rig.attach_bounded(1, 0);
+        peer.send(&["\x01"]);
+        rig.send(&["1"]).unwrap();
+        assert_eq!(rig.send(&["2"]), Err(Refusal::Again));
+        drop(peer.end.reader);
+        for _ in 0..3 {
+            rig.send(&["2"]).unwrap();
+        }
+    }
+
+    #[test]
     fn inverted_matching_sends_to_the_others() {
         let mut rig = Rig::new(SocketType::Pub);
         rig.option(PatternOption::InvertMatching(true));

@@ -213,4 +213,17 @@ mod tests {
         assert_eq!(rig.recv(), Err(Refusal::Unsupported));
         assert!(!rig.readable());
     }
+
+    #[test]
+    fn flood_gives_the_caller_its_turn_and_is_thrown_away_to_its_end() {
+        let mut rig = Rig::new(SocketType::Push);
+        let mut peer = rig.attach();
+        for _ in 0..TURN + 10 {
+            peer.send(&["noise"]);
+        }
+        rig.settle();
+        assert!(rig.was_called(), "it asks to be called again");
+        rig.send(&["x"]).unwrap();
+        assert_eq!(rig.unexpected(), (TURN + 10) as u64);
+    }
 }

@@ -202,8 +202,9 @@ mod tests {
         let mut rig = Rig::new(SocketType::Rep);
         let mut old = rig.attach();
         old.send(&["", "?"]);
-        drop(old);
         assert!(rig.recv().is_ok());
+        drop(old);
+        rig.settle();
         let mut new = rig.attach();
         rig.send(&["!"]).unwrap();
         assert!(new.recv_all().is_empty());

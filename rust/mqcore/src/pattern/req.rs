@@ -378,6 +378,18 @@ mod tests {
     }
 
     #[test]
+    fn any_peer_may_answer_when_the_one_that_was_asked_left() {
+        let mut rig = Rig::new(SocketType::Req);
+        let asked = rig.attach();
+        let mut other = rig.attach();
+        rig.send(&["?"]).unwrap();
+        drop(asked);
+        assert_eq!(rig.recv(), Err(Refusal::Again));
+        other.send(&["", "for it"]);
+        assert_eq!(rig.recv(), Ok(message(&["for it"])));
+    }
+
+    #[test]
     fn reply_sent_before_leaving_is_received() {
         let mut rig = Rig::new(SocketType::Req);
         let mut peer = rig.attach();

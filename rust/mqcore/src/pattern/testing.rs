@@ -120,6 +120,7 @@ impl Rig {
         let peer = Arc::new(Peer {
             id,
             routing_id: routing_id.into(),
+            ..Peer::default()
         });
         self.peers.push(Arc::downgrade(&peer));
         if is_split(self.kind) {
@@ -171,8 +172,10 @@ impl Rig {
         for token in self.calls_out.take() {
             self.command(Command::Wake(token));
         }
-        for token in self.calls_in.take() {
-            self.incoming.handle(Command::Wake(token));
+        if is_split(self.kind) {
+            for token in self.calls_in.take() {
+                self.incoming.handle(Command::Wake(token));
+            }
         }
     }
 
