@@ -10,11 +10,15 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let endpoint = arguments.next().unwrap_or("inproc://throughput".into());
     let size: usize = arguments.next().map_or(16, |text| text.parse().unwrap());
-    let count: usize = arguments.next().map_or(1_000_000, |text| text.parse().unwrap());
+    let count: usize = arguments
+        .next()
+        .map_or(1_000_000, |text| text.parse().unwrap());
     let context = Context::new();
     let pull = context.socket(SocketType::Pull as i32).unwrap();
     pull.bind(&endpoint).unwrap();
-    let OptionValue::Bytes(address) = pull.option(32).unwrap() else { unreachable!() };
+    let OptionValue::Bytes(address) = pull.option(32).unwrap() else {
+        unreachable!()
+    };
     let address = String::from_utf8(address).unwrap();
     let sender = {
         let context = context.clone();
@@ -44,7 +48,9 @@ fn main() {
 
     let rep = context.socket(SocketType::Rep as i32).unwrap();
     rep.bind(&endpoint).unwrap();
-    let OptionValue::Bytes(address) = rep.option(32).unwrap() else { unreachable!() };
+    let OptionValue::Bytes(address) = rep.option(32).unwrap() else {
+        unreachable!()
+    };
     let address = String::from_utf8(address).unwrap();
     let trips = 30_000;
     let echo = {

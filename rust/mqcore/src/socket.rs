@@ -16,8 +16,8 @@ use crate::io::{Acceptor, Session, SessionConfig};
 use crate::monitor::EventKind;
 use crate::options::{Change, Live, OptionValue, Reading, SocketOptions};
 use crate::pattern::{
-    Command, Incoming, Outgoing, PatternOption, Refusal, Setup, is_split, new as new_pattern,
-    only_receives, only_sends,
+    Command, Half, Incoming, Outgoing, PatternOption, Refusal, Setup, is_split, new as new_pattern,
+    takes_commands,
 };
 use crate::pipe::Wake;
 use crate::poll::{POLLIN, POLLOUT};
@@ -172,7 +172,7 @@ impl Sending {
     fn fresh(&mut self, inner: &Inner) -> Result<&mut dyn Outgoing> {
         inner.check()?;
         let half = self.half.as_deref_mut().ok_or_else(closed)?;
-        if !only_receives(inner.kind) {
+        if takes_commands(inner.kind).contains(Half::Outgoing) {
             news(&inner.port.outbox, |command| half.handle(command));
         }
         Ok(half)
@@ -184,7 +184,7 @@ impl Receiving {
     fn fresh(&mut self, inner: &Inner) -> Result<&mut dyn Incoming> {
         inner.check()?;
         let half = self.half.as_deref_mut().ok_or_else(closed)?;
-        if !only_sends(inner.kind) {
+        if takes_commands(inner.kind).contains(Half::Incoming) {
             news(&inner.port.inbox, |command| half.handle(command));
         }
         Ok(half)

@@ -104,10 +104,11 @@ impl Event {
                 }
             };
             let flags = rustix::thread::futex::Flags::PRIVATE;
-            match rustix::thread::futex::wait(&self.epoch, flags, seen, timeout.as_ref()) {
-                Err(Errno::INTR) => break Woken::Interrupted,
-                Ok(()) | Err(_) => {} // woken, changed or timed out: the loop looks again
+            let slept = rustix::thread::futex::wait(&self.epoch, flags, seen, timeout.as_ref());
+            if slept == Err(Errno::INTR) {
+                break Woken::Interrupted;
             }
+            // Woken, changed or timed out: the loop looks again.
         };
         self.sleepers.fetch_sub(1, SeqCst);
         woken

@@ -321,11 +321,13 @@ fn push_without_a_peer_refuses_and_with_a_full_one_too() {
         pull.connect(&last_endpoint(&push)).unwrap();
         let big = "x".repeat(1_000_000);
         let mut sent = 0;
-        while push.send_until(message(&[&big]), soon()).is_ok() {
+        let a_while = || Some(Instant::now() + Duration::from_millis(500));
+        while push.send_until(message(&[&big]), a_while()).is_ok() {
             sent += 1;
             assert!(sent < 1000, "the high-water mark has no effect");
         }
-        assert!(sent >= 10);
+        // Both marks, less what a writer that sleeps until its pipe is half empty may leave unused.
+        assert!(sent >= 7, "{sent} were taken");
         for _ in 0..sent {
             assert_eq!(recv(&pull)[0].len(), 1_000_000);
         }

@@ -322,7 +322,7 @@ impl Wake for Session {
     fn wake(&self, token: u64) {
         if token == OUTWARD
             && let Ok(mut core) = self.core.try_lock()
-            && core.answer(self)
+            && core.answer()
         {
             return;
         }
@@ -672,7 +672,11 @@ impl Core {
                 more = true;
                 break;
             }
-            let (read, wanted, into_body) = match link.connection.body_buffer() {
+            let body = match link.farewell {
+                None => link.connection.body_buffer(),
+                Some(_) => None, // nobody is interested any more
+            };
+            let (read, wanted, into_body) = match body {
                 Some(body) => {
                     let wanted = body.capacity() - body.len();
                     (link.stream.read_into_spare(body), wanted, true)
@@ -863,7 +867,7 @@ impl Core {
     }
 
     /// Writes an answer at once, on the application's thread; false if the I/O thread must do it.
-    fn answer(&mut self, session: &Session) -> bool {
+    fn answer(&mut self) -> bool {
         let Phase::Linked(link) = &mut self.phase else {
             return false;
         };
@@ -876,7 +880,6 @@ impl Core {
             return false;
         }
         link.answerable = false;
-        let _ = session;
         match self.pump_out() {
             // Whatever is left is for the I/O thread: the end of the pipe, a failure, a full stream's
             // next edge comes to it by itself.
@@ -937,19 +940,13 @@ impl Core {
             pipe.writer.write(Message::from(Frame::empty()));
             pipe.writer.flush();
         }
-        let finished = matches!(loss, Loss::Finished) && !self.is_raw_peer(session);
-        if self.dialer.is_none() || finished {
+        if self.dialer.is_none() || matches!(loss, Loss::Finished) {
             return self.die(session, turn);
         }
         if !keeps_pipe(session.config.port.kind, &session.config.options) {
             self.drop_pipe(session);
         }
         self.wait(session, turn)
-    }
-
-    /// STREAM's connections are closed by the application, who then may want them again.
-    fn is_raw_peer(&self, session: &Session) -> bool {
-        session.config.port.kind == SocketType::Stream && self.ending.is_none()
     }
 
     fn drop_pipe(&mut self, session: &Session) {

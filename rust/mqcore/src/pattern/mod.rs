@@ -192,22 +192,33 @@ pub const fn is_split(kind: SocketType) -> bool {
     )
 }
 
-/// Which half of a type that is not split takes its commands: the half that is no stub, and for a type
-/// with two views of one state the outgoing one (its incoming view would do the same).
+/// Who takes the commands of a type: of a type that only sends or only receives the half that is no
+/// stub; else both, each its own (a split type) or either all (two views of one state).
 pub const fn takes_commands(kind: SocketType) -> Half {
     match kind {
         SocketType::Pull | SocketType::Sub => Half::Incoming,
-        _ => Half::Outgoing,
+        SocketType::Push | SocketType::Pub => Half::Outgoing,
+        _ => Half::Either,
     }
 }
 
-/// One of the two halves.
+/// Halves that take commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
     /// The [`Outgoing`] one.
     Outgoing,
     /// The [`Incoming`] one.
     Incoming,
+    /// Both.
+    Either,
+}
+
+impl Half {
+    /// Whether `half` is among them.
+    #[inline]
+    pub fn contains(self, half: Self) -> bool {
+        self == half || self == Self::Either
+    }
 }
 
 /// The two halves of a pattern.
@@ -287,16 +298,6 @@ fn probe(writer: &mut PipeWriter) {
 /// One message more was thrown away.
 fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Whether `kind` never receives: its incoming half is a stub, and takes no commands.
-pub const fn only_sends(kind: SocketType) -> bool {
-    matches!(kind, SocketType::Pub | SocketType::Push)
-}
-
-/// Whether `kind` never sends: its outgoing half is a stub, and takes no commands.
-pub const fn only_receives(kind: SocketType) -> bool {
-    matches!(kind, SocketType::Sub | SocketType::Pull)
 }
 
 /// The name a half gives to a pipe end when it sets its waker: a small slot number and which end it is.

@@ -88,7 +88,7 @@ impl Rig {
 
     fn command(&mut self, command: Command) {
         match takes_commands(self.kind) {
-            Half::Outgoing => self.outgoing.handle(command),
+            Half::Outgoing | Half::Either => self.outgoing.handle(command),
             Half::Incoming => self.incoming.handle(command),
         }
     }

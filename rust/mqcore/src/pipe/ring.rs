@@ -154,13 +154,6 @@ impl<T> Writer<T> {
             .store(self.position, Ordering::Release);
     }
 
-    /// Whether something was written since the last publish.
-    #[inline]
-    pub(super) fn is_dirty(&self) -> bool {
-        // Only this end stores `published`.
-        self.shared.published.load(Ordering::Relaxed) != self.position
-    }
-
     /// Items in the queue, as far as this end knows: never too few.
     #[inline]
     pub(super) fn queued(&self) -> usize {
@@ -311,7 +304,8 @@ mod tests {
         assert_eq!(reader.pop(), Some(1));
         assert_eq!(reader.pop(), Some(2));
         assert_eq!(reader.pop(), None);
-        assert!(writer.is_dirty());
+        writer.publish();
+        assert_eq!(reader.pop(), Some(3));
     }
 
     #[test]
