@@ -9,10 +9,9 @@ mod table;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use mqcore_proto::SocketType;
+use mqcore_proto::{Frame, SocketType};
 
 use crate::error::{Errno, Error, Result};
-use crate::pattern::PatternOption;
 use table::{Home, Later, Row, Values};
 
 pub use context::ContextOptions;
@@ -42,6 +41,34 @@ pub enum OptionKind {
 /// How the value of option number `option` looks from outside; `None` if there is no such option.
 pub fn kind_of(option: i32) -> Option<OptionKind> {
     table::row(option).map(|row| row.kind)
+}
+
+/// Options that change how a pattern routes. Validated before; a type that does not know one ignores it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PatternOption {
+    /// SUB: add one reference to a prefix.
+    Subscribe(Frame),
+    /// SUB: drop one reference to a prefix.
+    Unsubscribe(Frame),
+    /// ROUTER: EHOSTUNREACH and EAGAIN instead of dropping.
+    RouterMandatory(bool),
+    /// REQ: number the requests.
+    ReqCorrelate(bool),
+    /// REQ: a new request may replace an unanswered one.
+    ReqRelaxed(bool),
+    /// XPUB: every subscription is delivered, not only the first for a prefix.
+    XpubVerbose(bool),
+    /// XPUB: every subscription and every cancellation is delivered.
+    XpubVerboser(bool),
+    /// XPUB, PUB: refuse a message that a matching peer has no room for, instead of dropping.
+    XpubNodrop(bool),
+    /// PUB, XPUB: most bytes that the subscriptions of one peer may take from now on, each counted with
+    /// its prefix and 128 more; a peer that wants more is dropped. 64 MiB unless set.
+    SubscriptionLimit(usize),
+    /// PUB, XPUB, SUB: deliver what does *not* match.
+    InvertMatching(bool),
+    /// DEALER, REQ, ROUTER: greet every new peer with an empty message.
+    ProbeRouter(bool),
 }
 
 /// What a socket does after an option was set. Everything else takes effect at the next bind or connect.

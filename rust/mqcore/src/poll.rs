@@ -12,17 +12,9 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::error::{Errno, Result};
 use crate::port::Watcher;
+pub use crate::port::{POLLERR, POLLIN, POLLOUT, POLLPRI};
 use crate::socket::Socket;
 use crate::sync::Woken;
-
-/// Something can be received.
-pub const POLLIN: i32 = 1;
-/// Something can be sent.
-pub const POLLOUT: i32 = 2;
-/// Only in results, and for descriptors: an error or a hang-up.
-pub const POLLERR: i32 = 4;
-/// For descriptors: urgent data.
-pub const POLLPRI: i32 = 8;
 
 /// What to watch.
 pub enum Pollable {

@@ -18,6 +18,15 @@ use crate::pattern::{Command, Drops, Peer, PipeId, is_split};
 use crate::pipe::{PipeEnd, Wake};
 use crate::sync::{Event, lock};
 
+/// Something can be received.
+pub const POLLIN: i32 = 1;
+/// Something can be sent.
+pub const POLLOUT: i32 = 2;
+/// Only in results, and for descriptors: an error or a hang-up.
+pub const POLLERR: i32 = 4;
+/// For descriptors: urgent data.
+pub const POLLPRI: i32 = 8;
+
 /// An eventfd that a poller or an event loop of somebody else can watch.
 #[derive(Debug)]
 pub(crate) struct Bell(OwnedFd);

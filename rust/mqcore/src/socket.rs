@@ -20,11 +20,13 @@ use crate::pattern::{
     takes_commands,
 };
 use crate::pipe::Wake;
-use crate::poll::{POLLIN, POLLOUT};
-use crate::port::{Inbox, Port, Signals, Tend, next_id};
+use crate::port::{Inbox, POLLIN, POLLOUT, Port, Signals, Tend, next_id};
 use crate::sync::{Alive, Event, Woken, lock};
 use crate::transport::inproc::Side;
 use crate::transport::{Listener, bound_text};
+
+/// The option that still has its effect after the context was shut down.
+const LINGER: i32 = 17;
 
 /// A send that was not done: why, and what was to be sent, unchanged.
 pub type NotSent<T> = (Error, T);
@@ -698,7 +700,11 @@ impl Socket {
     /// not take; ENOTSUP for what mqcore does not have yet; ETERM, ENOTSOCK. Nothing is changed then.
     pub fn set_option(&self, option: i32, value: &OptionValue) -> Result<()> {
         let inner = &*self.inner;
-        self.check_open()?;
+        match self.check_open() {
+            // What lingers can be decided until the close, also when the context waits for just that.
+            Err(error) if error.errno() == Errno::TERM && option == LINGER => {}
+            checked => checked?,
+        }
         let command = {
             let mut options = lock(&inner.options);
             let change = options.set(inner.kind, option, value)?;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use mqcore_proto::SocketType;
 
+use super::PatternOption;
 use super::{Change, Live, Network, OptionKind, SocketOptions};
-use crate::pattern::PatternOption;
 
 pub(super) struct Row {
     pub(super) number: i32,

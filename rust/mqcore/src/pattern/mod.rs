@@ -39,6 +39,7 @@ use std::sync::{Arc, Mutex};
 
 use mqcore_proto::{Frame, Message, SocketType};
 
+pub use crate::options::PatternOption;
 use crate::pipe::{PipeReader, PipeWriter, Wake};
 
 /// Names a peer's pipe within its socket, for its whole life.
@@ -83,34 +84,6 @@ pub enum Command {
     },
     /// An option of the pattern was set.
     Option(PatternOption),
-}
-
-/// Options that change how a pattern routes. Validated before; a type that does not know one ignores it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PatternOption {
-    /// SUB: add one reference to a prefix.
-    Subscribe(Frame),
-    /// SUB: drop one reference to a prefix.
-    Unsubscribe(Frame),
-    /// ROUTER: EHOSTUNREACH and EAGAIN instead of dropping.
-    RouterMandatory(bool),
-    /// REQ: number the requests.
-    ReqCorrelate(bool),
-    /// REQ: a new request may replace an unanswered one.
-    ReqRelaxed(bool),
-    /// XPUB: every subscription is delivered, not only the first for a prefix.
-    XpubVerbose(bool),
-    /// XPUB: every subscription and every cancellation is delivered.
-    XpubVerboser(bool),
-    /// XPUB, PUB: refuse a message that a matching peer has no room for, instead of dropping.
-    XpubNodrop(bool),
-    /// PUB, XPUB: most bytes that the subscriptions of one peer may take from now on, each counted with
-    /// its prefix and 128 more; a peer that wants more is dropped. 64 MiB unless set.
-    SubscriptionLimit(usize),
-    /// PUB, XPUB, SUB: deliver what does *not* match.
-    InvertMatching(bool),
-    /// DEALER, REQ, ROUTER: greet every new peer with an empty message.
-    ProbeRouter(bool),
 }
 
 /// Why a half did not do what it was asked.

@@ -1,0 +1,91 @@
+"""ZeroMQ for Python with its own core, in the names of pyzmq: `import mqcore as zmq`.
+
+Importing it starts no thread and makes no context.
+"""
+
+from __future__ import annotations
+
+import os as _os
+
+from mqcore import _core, constants, error
+from mqcore._core import IPC_PATH_MAX_LEN, has, strerror, zmq_errno, zmq_poll
+from mqcore.constants import *
+from mqcore.context import Context
+from mqcore.error import *
+from mqcore.frame import Frame, Message
+from mqcore.poll import Poller, select
+from mqcore.socket import Socket
+from mqcore.tracker import _FINISHED_TRACKER, MessageTracker
+
+COPY_THRESHOLD = 65536
+"""From how many bytes on `send(copy=False)` tracks a payload instead of copying it; read by new sockets."""
+
+DRAFT_API = has("draft")
+PYZMQ_DRAFT_API = DRAFT_API
+
+__version__ = "27.3.0"
+"""The version of pyzmq whose interface this is; `mqcore_version()` is the version of mqcore."""
+__revision__ = ""
+
+SyncContext = Context[Socket[bytes]]
+SyncSocket = Socket[bytes]
+
+
+def mqcore_version() -> str:
+    """The version of mqcore itself."""
+    return _core.VERSION
+
+
+def zmq_version() -> str:
+    """The version of libzmq whose behaviour this is, as text."""
+    return "4.3.5"
+
+
+def zmq_version_info() -> tuple[int, int, int]:
+    """The version of libzmq whose behaviour this is, as numbers."""
+    return (4, 3, 5)
+
+
+def pyzmq_version() -> str:
+    """The version of pyzmq whose interface this is, as text."""
+    return __version__
+
+
+def pyzmq_version_info() -> tuple[int, int, int]:
+    """The version of pyzmq whose interface this is, as numbers."""
+    return (27, 3, 0)
+
+
+# A forked child has none of the parent's threads: what it inherits raises instead of waiting for them.
+if hasattr(_os, "register_at_fork"):
+    _os.register_at_fork(after_in_child=_core._after_fork_in_child)
+
+__all__ = [
+    *constants.__all__,
+    *error.__all__,
+    "COPY_THRESHOLD",
+    "Context",
+    "DRAFT_API",
+    "Frame",
+    "IPC_PATH_MAX_LEN",
+    "Message",
+    "MessageTracker",
+    "PYZMQ_DRAFT_API",
+    "Poller",
+    "Socket",
+    "SyncContext",
+    "SyncSocket",
+    "_FINISHED_TRACKER",
+    "__revision__",
+    "__version__",
+    "has",
+    "mqcore_version",
+    "pyzmq_version",
+    "pyzmq_version_info",
+    "select",
+    "strerror",
+    "zmq_errno",
+    "zmq_poll",
+    "zmq_version",
+    "zmq_version_info",
+]

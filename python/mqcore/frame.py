@@ -1,0 +1,9 @@
+"""Frames: parts of messages, kept by reference."""
+
+from __future__ import annotations
+
+from mqcore._core import Frame
+
+Message = Frame
+
+__all__ = ["Frame", "Message"]

@@ -1,0 +1,397 @@
+//! Frames: the one way payloads leave without a copy.
+//!
+//! This file holds the binding's only unsafe code: handing the payload's memory to the buffer protocol.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use mqcore::Errno;
+use pyo3::exceptions::{PyAttributeError, PyBufferError, PyRuntimeError, PyTypeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyInt, PyMemoryView, PyString, PyTuple, PyWeakrefReference};
+
+use crate::buffer::Payload;
+use crate::error::raise;
+use crate::types::{self, truth};
+
+/// One part of a message, kept by reference: `recv(copy=False)` gives it, `send` takes it as often as one likes.
+///
+/// Frame(data=None, track=False, copy=None, copy_threshold=None)
+///
+/// `data` is bytes or any object with a contiguous buffer. Immutable bytes are never copied when they are
+/// long; other buffers are copied, so that changing them later does not change the frame. With `track` the
+/// attribute `tracker` tells when the last reference to the payload is gone (at once if it was copied
+/// because it is shorter than `copy_threshold` bytes, or because `copy` is true).
+///
+/// The frame exports its payload as a read-only buffer: `memoryview(frame)`, `bytes(frame)`.
+#[pyclass(module = "mqcore.frame", subclass, frozen, weakref)]
+pub(crate) struct Frame {
+    content: mqcore::Frame,
+    more: AtomicBool,
+    tracker: Option<Py<PyAny>>,
+    tracker_event: Option<Py<PyAny>>,
+    /// What the connection says about itself: names and values.
+    properties: Box<[(&'static str, String)]>,
+    bytes: PyOnceLock<Py<PyBytes>>,
+    /// The view that was given out last, as long as somebody keeps it.
+    view: Mutex<Option<Py<PyWeakrefReference>>>,
+}
+
+impl Frame {
+    /// A frame as received: `more` says that other parts follow.
+    pub(crate) fn received(
+        content: mqcore::Frame,
+        more: bool,
+        tracker: Option<Py<PyAny>>,
+        properties: Box<[(&'static str, String)]>,
+    ) -> Self {
+        Self {
+            content,
+            more: AtomicBool::new(more),
+            tracker,
+            tracker_event: None,
+            properties,
+            bytes: PyOnceLock::new(),
+            view: Mutex::new(None),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn content(&self) -> &mqcore::Frame {
+        &self.content
+    }
+
+    /// The frame's tracker, if it has one.
+    pub(crate) fn own_tracker(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.tracker.as_ref().map(|tracker| tracker.clone_ref(py))
+    }
+
+    fn property(&self, py: Python<'_>, name: &str) -> PyResult<&str> {
+        self.properties
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value.as_str())
+            .ok_or_else(|| {
+                let detail = format!("the frame has no property {name:?}");
+                raise(py, &mqcore::Error::new(Errno::INVAL, detail))
+            })
+    }
+
+    fn number(&self, py: Python<'_>, option: i32) -> PyResult<i32> {
+        match option {
+            types::MORE => Ok(self.more.load(Ordering::Relaxed).into()),
+            types::SHARED => Ok(self.content.shared().is_some().into()),
+            types::SRCFD => {
+                let fd = self.property(py, types::SOURCE_FD)?;
+                fd.parse().map_err(|_| raise(py, &Errno::INVAL.into()))
+            }
+            _ => {
+                let detail = format!(
+                    "{option} is no frame option; there are MORE (1), SRCFD (2) and SHARED (3)"
+                );
+                Err(raise(py, &mqcore::Error::new(Errno::INVAL, detail)))
+            }
+        }
+    }
+}
+
+/// What `routing_id` and `group` say until the socket types that use them are there.
+fn no_drafts(name: &str, kinds: &str) -> PyErr {
+    PyRuntimeError::new_err(format!(
+        "a frame's {name} needs {kinds} sockets, which this version of mqcore does not have"
+    ))
+}
+
+#[pymethods]
+impl Frame {
+    #[new]
+    #[pyo3(signature = (data=None, track=false, copy=None, copy_threshold=None, **_kwargs))]
+    fn new(
+        py: Python<'_>,
+        data: Option<&Bound<'_, PyAny>>,
+        #[pyo3(from_py_with = truth)] track: bool,
+        copy: Option<&Bound<'_, PyAny>>,
+        copy_threshold: Option<usize>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let Some(data) = data else {
+            return Ok(Self::received(
+                mqcore::Frame::empty(),
+                false,
+                finished_if(py, track)?,
+                Box::default(),
+            ));
+        };
+        if data.is_instance_of::<PyString>() {
+            return Err(PyTypeError::new_err(
+                "Str objects not allowed. Only: bytes, buffer interfaces.",
+            ));
+        }
+        let payload = Payload::of(data)?;
+        let copy = match copy {
+            Some(copy) => copy.is_truthy()?,
+            None => {
+                let threshold = match copy_threshold {
+                    Some(threshold) => threshold,
+                    None => types::copy_threshold(py)?,
+                };
+                payload.len() < threshold
+            }
+        };
+        if copy || !track {
+            let tracker = finished_if(py, track)?;
+            return Ok(Self::received(
+                payload.into_frame(),
+                false,
+                tracker,
+                Box::default(),
+            ));
+        }
+        let (content, release) = payload.into_tracked_frame();
+        let event = Bound::new(py, release)?.into_any();
+        let tracker = types::message_tracker(py)?.call1((&event,))?;
+        let mut frame = Self::received(content, false, Some(tracker.unbind()), Box::default());
+        frame.tracker_event = Some(event.unbind());
+        Ok(frame)
+    }
+
+    /// Takes what the constructor took; subclasses may have other parameters.
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn __init__(&self, _args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) {}
+
+    /// The payload as `bytes`: copied once, the same object afterwards.
+    #[getter]
+    fn bytes(&self, py: Python<'_>) -> Py<PyBytes> {
+        self.bytes
+            .get_or_init(py, || PyBytes::new(py, &self.content).unbind())
+            .clone_ref(py)
+    }
+
+    /// The payload as a read-only `memoryview`.
+    #[getter]
+    fn buffer<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        use pyo3::types::PyWeakrefMethods;
+        let mut known = slf
+            .get()
+            .view
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let py = slf.py();
+        if let Some(view) = known.as_ref().and_then(|view| view.bind(py).upgrade()) {
+            return Ok(view);
+        }
+        let view = PyMemoryView::from(slf.as_any())?.into_any();
+        *known = Some(PyWeakrefReference::new(&view)?.unbind());
+        Ok(view)
+    }
+
+    /// Whether other parts of the message follow this one.
+    #[getter]
+    fn more(&self) -> bool {
+        self.more.load(Ordering::Relaxed)
+    }
+
+    #[setter]
+    fn set_more(&self, #[pyo3(from_py_with = truth)] more: bool) {
+        self.more.store(more, Ordering::Relaxed);
+    }
+
+    /// The MessageTracker of a tracked frame, or None.
+    #[getter]
+    fn tracker(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.own_tracker(py)
+    }
+
+    /// The event that is set when the payload is released, or None.
+    #[getter]
+    fn tracker_event(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.tracker_event.as_ref().map(|event| event.clone_ref(py))
+    }
+
+    /// The routing id of a SERVER socket's message.
+    #[getter]
+    fn routing_id(&self) -> PyResult<u32> {
+        Err(no_drafts("routing_id", "CLIENT and SERVER"))
+    }
+
+    #[setter]
+    fn set_routing_id(&self, _routing_id: u32) -> PyResult<()> {
+        Err(no_drafts("routing_id", "CLIENT and SERVER"))
+    }
+
+    /// The group of a RADIO socket's message.
+    #[getter]
+    fn group(&self) -> PyResult<String> {
+        Err(no_drafts("group", "RADIO and DISH"))
+    }
+
+    #[setter]
+    fn set_group(&self, _group: &str) -> PyResult<()> {
+        Err(no_drafts("group", "RADIO and DISH"))
+    }
+
+    /// Reads a frame option (int) or a property of the connection (str), e.g. 'User-Id'.
+    ///
+    /// Raises ZMQError(EINVAL) for what the frame does not have.
+    fn get<'py>(&self, option: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = option.py();
+        if option.is_instance_of::<PyInt>() {
+            let value = self.number(py, option.extract()?)?;
+            return Ok(value.into_pyobject(py)?.into_any());
+        }
+        let octets;
+        let name = if let Ok(name) = option.cast::<PyString>() {
+            name.to_str()?
+        } else if let Ok(name) = option.cast::<PyBytes>() {
+            octets = String::from_utf8_lossy(name.as_bytes());
+            &octets
+        } else {
+            let shown = option.repr()?;
+            return Err(PyTypeError::new_err(format!("expected str, got: {shown}")));
+        };
+        match name {
+            "routing_id" => Err(no_drafts("routing_id", "CLIENT and SERVER")),
+            "group" => Err(no_drafts("group", "RADIO and DISH")),
+            _ => Ok(PyString::new(py, self.property(py, name)?).into_any()),
+        }
+    }
+
+    /// Sets a frame option. There is none that can be set.
+    fn set(&self, option: &Bound<'_, PyAny>, _value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = option.py();
+        let shown = option.repr()?.to_string();
+        match shown.trim_matches('\'') {
+            "routing_id" => Err(no_drafts("routing_id", "CLIENT and SERVER")),
+            "group" => Err(no_drafts("group", "RADIO and DISH")),
+            _ => {
+                let detail = format!("{shown} of a frame cannot be set");
+                Err(raise(py, &mqcore::Error::new(Errno::INVAL, detail)))
+            }
+        }
+    }
+
+    fn __getitem__<'py>(&self, option: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.get(option)
+    }
+
+    fn __getattr__(slf: &Bound<'_, Self>, name: &str) -> PyResult<i32> {
+        let (py, upper) = (slf.py(), name.to_uppercase());
+        let option = match upper.as_str() {
+            "MORE" => types::MORE,
+            "SHARED" => types::SHARED,
+            "SRCFD" => types::SRCFD,
+            _ => {
+                let class = slf.get_type().name()?;
+                return Err(PyAttributeError::new_err(format!(
+                    "{class} has no such option: {upper}"
+                )));
+            }
+        };
+        slf.get().number(py, option).map_err(|_| {
+            PyAttributeError::new_err(format!("{name} attribute is not set on this frame"))
+        })
+    }
+
+    fn __len__(&self) -> usize {
+        self.content.len()
+    }
+
+    /// Another frame object with the same payload.
+    fn __copy__(&self, py: Python<'_>) -> Self {
+        let mut copy = Self::received(
+            self.content.clone(),
+            self.more(),
+            self.own_tracker(py),
+            self.properties.clone(),
+        );
+        copy.tracker_event = self.tracker_event(py);
+        copy
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(PyTypeError::new_err(
+            "cannot pickle a Frame; pickle frame.bytes",
+        ))
+    }
+
+    fn __deepcopy__(&self, _memo: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(PyTypeError::new_err(
+            "cannot deepcopy a Frame; copy.copy() shares its payload, which never changes",
+        ))
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        const SHOWN: usize = 16;
+        let (py, payload) = (slf.py(), slf.get().content.as_slice());
+        let class = slf.get_type();
+        let class = if class.is(py.get_type::<Self>()) {
+            "mqcore.Frame".to_owned()
+        } else {
+            format!("{}.{}", class.module()?, class.name()?)
+        };
+        let size = payload.len();
+        let (head, rest) = if size <= SHOWN {
+            (payload, String::new())
+        } else {
+            let size = match size {
+                0..1_000 => format!("{size}B"),
+                1_000..0x10_0000 => format!("{}kB", size / 1_000),
+                0x10_0000..1_000_000_000 => format!("{}MB", size / 1_000_000),
+                _ => format!("{}GB", size / 1_000_000_000),
+            };
+            (&payload[..12], format!("...{size}"))
+        };
+        let head = PyBytes::new(py, head).repr()?;
+        Ok(format!("<{class}({head}{rest})>"))
+    }
+
+    /// The payload's memory, for reading.
+    ///
+    /// # Safety
+    /// The interpreter calls this with a `view` that it wants filled.
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
+            // SAFETY: `view` is the interpreter's, and a refused export must leave no owner in it.
+            unsafe { (*view).obj = std::ptr::null_mut() };
+            return Err(PyBufferError::new_err(
+                "a frame's payload is shared and cannot be written; use bytearray(frame)",
+            ));
+        }
+        let payload = slf.get().content.as_slice();
+        let length = ffi::Py_ssize_t::try_from(payload.len())?;
+        // SAFETY: the view takes a reference to the frame object. That object is frozen: its content is
+        // never replaced, and neither the shared buffer nor the payload inside the object itself (a Python
+        // object does not move) changes or goes before the object does. The view is read-only.
+        let filled = unsafe {
+            ffi::PyBuffer_FillInfo(
+                view,
+                slf.as_ptr(),
+                payload.as_ptr().cast_mut().cast::<c_void>(),
+                length,
+                1,
+                flags,
+            )
+        };
+        if filled == 0 {
+            Ok(())
+        } else {
+            Err(PyErr::fetch(slf.py()))
+        }
+    }
+}
+
+/// The tracker of a payload that nobody needs to watch.
+pub(crate) fn finished_if(py: Python<'_>, wanted: bool) -> PyResult<Option<Py<PyAny>>> {
+    if !wanted {
+        return Ok(None);
+    }
+    Ok(Some(types::finished_tracker(py)?.clone().unbind()))
+}
