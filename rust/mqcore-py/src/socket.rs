@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use mqcore::{Errno, Message, OptionKind, OptionValue, PollItem, Pollable};
+use mqcore::{Errno, HoldWakes, Message, OptionKind, OptionValue, PollItem, Pollable};
 use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
@@ -44,6 +44,17 @@ pub(crate) struct Socket {
 #[inline]
 fn may_wait(flags: i32, error: &mqcore::Error) -> bool {
     flags & DONTWAIT == 0 && error.errno() == Errno::AGAIN
+}
+
+/// Tries with the interpreter held; the threads that this wakes are woken without it, since they want it.
+#[inline]
+fn at_once<R>(py: Python<'_>, attempt: impl FnOnce() -> R) -> R {
+    let hold = HoldWakes::new();
+    let result = attempt();
+    if let Some(wakes) = hold.release() {
+        py.detach(|| drop(wakes));
+    }
+    result
 }
 
 /// Sends by `attempt`, without the interpreter, which gives back what it could not send.
@@ -92,7 +103,7 @@ impl Socket {
     fn send_part(&self, py: Python<'_>, part: mqcore::Frame, flags: i32) -> PyResult<()> {
         let socket = self.engine(py)?;
         let more = flags & SNDMORE != 0;
-        match socket.try_send_part(part, more) {
+        match at_once(py, || socket.try_send_part(part, more)) {
             Ok(()) => {}
             Err((error, part)) if may_wait(flags, &error) => {
                 let deadline = socket.send_deadline();
@@ -109,7 +120,7 @@ impl Socket {
     /// Sends a whole message, waiting for room if `flags` allow it.
     fn send_message(&self, py: Python<'_>, message: Message, flags: i32) -> PyResult<()> {
         let socket = self.engine(py)?;
-        match socket.try_send(message) {
+        match at_once(py, || socket.try_send(message)) {
             Ok(()) => Ok(()),
             Err((error, message)) if may_wait(flags, &error) => {
                 let deadline = socket.send_deadline();
@@ -123,7 +134,7 @@ impl Socket {
     #[inline]
     fn receive_part(&self, py: Python<'_>, flags: i32) -> PyResult<(mqcore::Frame, bool)> {
         let socket = self.engine(py)?;
-        match socket.try_recv_part() {
+        match at_once(py, || socket.try_recv_part()) {
             Ok(received) => Ok(received),
             Err(error) if may_wait(flags, &error) => {
                 let deadline = socket.receive_deadline();
@@ -136,7 +147,7 @@ impl Socket {
     /// Receives a whole message, waiting for it if `flags` allow it.
     fn receive_message(&self, py: Python<'_>, flags: i32) -> PyResult<Message> {
         let socket = self.engine(py)?;
-        match socket.try_recv() {
+        match at_once(py, || socket.try_recv()) {
             Ok(received) => Ok(received),
             Err(error) if may_wait(flags, &error) => {
                 let deadline = socket.receive_deadline();

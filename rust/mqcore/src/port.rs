@@ -3,7 +3,9 @@
 //! A [`Port`] outlives neither side's view of the other: sessions and inproc peers hold it, the socket
 //! holds it, and it holds the pipes only while they are on their way into the pattern.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Instant;
@@ -100,6 +102,11 @@ impl Signals {
         if writable {
             self.writable.signal();
         }
+        self.ring_if_watched();
+    }
+
+    #[inline]
+    fn ring_if_watched(&self) {
         // SeqCst on both sides (the events' additions, `watch`): a watcher that is not seen here finds
         // the news when it looks after registering.
         if self.watched.load(Ordering::SeqCst) {
@@ -151,6 +158,71 @@ impl Signals {
     }
 }
 
+thread_local! {
+    static HOLDING: Cell<bool> = const { Cell::new(false) };
+    static HELD: RefCell<Vec<Sleepers>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Threads that wait for a socket.
+struct Sleepers {
+    signals: Arc<Signals>,
+    readable: bool,
+    writable: bool,
+}
+
+/// While it lives, the threads that this thread's calls would wake are only noted.
+///
+/// For a caller that holds a lock which the woken thread will want (Python's): a thread woken under it
+/// runs into it at once, and two more switches of threads follow. Nothing else is kept back: a thread
+/// that looks for itself sees the news at once.
+#[derive(Debug)]
+pub struct HoldWakes(PhantomData<*const ()>);
+
+/// Threads to be woken; dropping it wakes them.
+pub struct HeldWakes(Vec<Sleepers>);
+
+impl HoldWakes {
+    /// Begins to hold.
+    #[inline]
+    #[expect(clippy::new_without_default, reason = "it begins something")]
+    pub fn new() -> Self {
+        HOLDING.set(true);
+        Self(PhantomData)
+    }
+
+    /// Ends the hold: whoever is to be woken, if there is somebody.
+    #[inline]
+    pub fn release(self) -> Option<HeldWakes> {
+        if HELD.with_borrow(Vec::is_empty) {
+            return None;
+        }
+        Some(HeldWakes(HELD.take()))
+    }
+}
+
+impl Drop for HoldWakes {
+    #[inline]
+    fn drop(&mut self) {
+        HOLDING.set(false);
+        if HELD.with_borrow(|held| !held.is_empty()) {
+            drop(HeldWakes(HELD.take())); // an unwinding caller
+        }
+    }
+}
+
+impl Drop for HeldWakes {
+    fn drop(&mut self) {
+        for sleepers in self.0.drain(..) {
+            if sleepers.readable {
+                sleepers.signals.readable.wake();
+            }
+            if sleepers.writable {
+                sleepers.signals.writable.wake();
+            }
+        }
+    }
+}
+
 /// Commands for a half of the pattern, and whom to tell.
 pub(crate) struct Inbox {
     commands: Mailbox<Command>,
@@ -162,7 +234,26 @@ pub(crate) struct Inbox {
 impl Inbox {
     pub(crate) fn post(&self, command: Command) {
         self.commands.post(command);
-        self.signals.notify(self.readable, self.writable);
+        if HOLDING.get() {
+            self.announce();
+        } else {
+            self.signals.notify(self.readable, self.writable);
+        }
+    }
+
+    /// Tells everybody, but leaves the sleepers to whoever holds the wakes of this thread.
+    fn announce(&self) {
+        let readable = self.readable && self.signals.readable.announce();
+        let writable = self.writable && self.signals.writable.announce();
+        if readable || writable {
+            let sleepers = Sleepers {
+                signals: Arc::clone(&self.signals),
+                readable,
+                writable,
+            };
+            HELD.with_borrow_mut(|held| held.push(sleepers));
+        }
+        self.signals.ring_if_watched();
     }
 
     #[inline]

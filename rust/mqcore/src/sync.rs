@@ -72,15 +72,24 @@ impl Event {
     /// Wakes every waiter; costs one atomic addition when there is none.
     #[inline]
     pub(crate) fn signal(&self) {
+        if self.announce() {
+            self.wake();
+        }
+    }
+
+    /// The first half of a signal: who looks from now on sees it. True if somebody sleeps and must be
+    /// woken.
+    #[inline]
+    pub(crate) fn announce(&self) -> bool {
         use std::sync::atomic::Ordering::SeqCst;
         self.epoch.fetch_add(1, SeqCst);
-        if self.sleepers.load(SeqCst) > 0 {
-            let _ = rustix::thread::futex::wake(
-                &self.epoch,
-                rustix::thread::futex::Flags::PRIVATE,
-                i32::MAX as u32,
-            );
-        }
+        self.sleepers.load(SeqCst) > 0
+    }
+
+    /// The second half: wakes who slept when it was announced.
+    pub(crate) fn wake(&self) {
+        let private = rustix::thread::futex::Flags::PRIVATE;
+        let _ = rustix::thread::futex::wake(&self.epoch, private, i32::MAX as u32);
     }
 
     /// Sleeps until the epoch differs from `seen`, the deadline passes or a signal arrives.

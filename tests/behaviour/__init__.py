@@ -1,0 +1,1 @@
+"""What each socket type promises, seen from Python."""
