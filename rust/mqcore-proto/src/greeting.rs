@@ -57,8 +57,10 @@ pub(crate) enum Heard {
     Nothing,
     /// A ZMTP 3.x peer: the rest of our greeting can go out.
     Modern,
+    /// A ZMTP 2.0 peer: the rest of our greeting for it can go out.
+    Legacy,
     /// A whole ZMTP 2.0 greeting, with the peer's socket type number.
-    Legacy(u8),
+    LegacyComplete(u8),
     /// A whole ZMTP 3.x greeting.
     Complete(Version, MechanismName),
 }
@@ -90,7 +92,7 @@ impl Greeting {
     pub(crate) fn receive(&mut self, input: &mut &[u8]) -> Result<Heard, ProtocolError> {
         loop {
             let heard = self.heard();
-            if let Heard::Legacy(_) | Heard::Complete(..) = heard {
+            if let Heard::LegacyComplete(_) | Heard::Complete(..) = heard {
                 return Ok(heard);
             }
             let Some((&byte, rest)) = input.split_first() else {
@@ -106,8 +108,8 @@ impl Greeting {
     fn heard(&self) -> Heard {
         match (self.length, self.bytes[MAJOR]) {
             (..=MAJOR, _) => Heard::Nothing,
-            (MINOR, 1) => Heard::Nothing,
-            (_, 1) => Heard::Legacy(self.bytes[MINOR]),
+            (MINOR, 1) => Heard::Legacy,
+            (_, 1) => Heard::LegacyComplete(self.bytes[MINOR]),
             (..LENGTH, _) => Heard::Modern,
             (_, major) => {
                 // A newer peer speaks our version to us (RFC 37: it SHALL accept lower ones).
@@ -201,7 +203,8 @@ mod tests {
                 Ok(Heard::Complete(Version::V3_1, *NULL))
             );
         }
-        assert_eq!(hear(&modern(1, 8)), Ok(Heard::Legacy(8)));
+        assert_eq!(hear(&modern(1, 8)[..11]), Ok(Heard::Legacy));
+        assert_eq!(hear(&modern(1, 8)), Ok(Heard::LegacyComplete(8)));
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod raw;
 mod socket_type;
 #[cfg(any(test, feature = "fuzzing"))]
 mod testing;
+mod traffic;
 mod transmit;
 mod wire;
 

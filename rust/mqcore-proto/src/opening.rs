@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::assembly::COMMAND_MAX;
 use crate::command::Command;
-use crate::connection::Config;
+use crate::connection::{Config, PeerInfo};
 use crate::decoder::{Decoder, Judgement};
 use crate::error::{ErrorKind, ProtocolError, Quoted};
 use crate::greeting::{self, Greeting, Heard, MechanismName, Version};
@@ -44,6 +44,18 @@ pub(crate) struct Opened {
     pub(crate) version: Version,
     pub(crate) metadata: Metadata,
     pub(crate) cipher: Option<Box<dyn Cipher>>,
+}
+
+impl Opened {
+    /// Who the peer is, taken out.
+    pub(crate) fn peer(&mut self) -> PeerInfo {
+        PeerInfo {
+            version: self.version.numbers(),
+            socket_type: Some(self.metadata.socket_type),
+            routing_id: std::mem::take(&mut self.metadata.routing_id),
+            properties: std::mem::take(&mut self.metadata.properties),
+        }
+    }
 }
 
 impl Opening {
@@ -88,27 +100,31 @@ impl Opening {
             match &mut self.phase {
                 Phase::Greeting { greeting, answered } => {
                     let heard = greeting.receive(input)?;
+                    let answer = !std::mem::replace(answered, heard != Heard::Nothing);
                     match heard {
                         Heard::Nothing => return Ok(None),
-                        Heard::Legacy(number) => self.greet_legacy(number, transmit)?,
-                        Heard::Modern | Heard::Complete(..) => {
-                            let early = self.handshake.starts_early();
-                            if !*answered {
-                                *answered = true;
-                                self.config.put_greeting_rest(transmit);
-                                if early {
-                                    self.handshake.start(transmit);
-                                }
-                            }
-                            let Heard::Complete(version, mechanism) = heard else {
-                                return Ok(None);
-                            };
+                        Heard::Legacy | Heard::LegacyComplete(_) if answer => {
+                            self.greet_legacy(transmit)?;
+                        }
+                        Heard::Modern | Heard::Complete(..) if answer => {
+                            self.greet_modern(transmit);
+                        }
+                        _ => {}
+                    }
+                    match heard {
+                        Heard::LegacyComplete(number) => {
+                            let own = self.config.socket_type;
+                            self.phase =
+                                Phase::Identity(metadata::legacy_socket_type(number, own)?);
+                        }
+                        Heard::Complete(version, mechanism) => {
                             check_mechanism(&self.config.mechanism.name(), &mechanism)?;
-                            if !early {
+                            if !self.handshake.starts_early() {
                                 self.handshake.start(transmit);
                             }
                             self.phase = Phase::Commands(version);
                         }
+                        _ => return Ok(None),
                     }
                 }
                 Phase::Identity(peer) => {
@@ -160,8 +176,23 @@ impl Opening {
         )
     }
 
-    /// Answers a ZMTP 2.0 peer, which knows no mechanisms, with our identity in the first frame.
-    fn greet_legacy(&mut self, number: u8, transmit: &mut Transmit) -> Result<(), ProtocolError> {
+    /// Sends the rest of our greeting to a ZMTP 3.x peer.
+    fn greet_modern(&mut self, transmit: &mut Transmit) {
+        let Config {
+            mechanism,
+            as_server,
+            ..
+        } = &self.config;
+        let as_server = *as_server && mechanism.has_roles();
+        transmit.push_bytes(&greeting::modern_rest(&mechanism.name(), as_server));
+        if self.handshake.starts_early() {
+            self.handshake.start(transmit);
+        }
+    }
+
+    /// Sends the rest of our greeting to a ZMTP 2.0 peer, which knows no mechanisms, and our
+    /// identity in the first frame.
+    fn greet_legacy(&mut self, transmit: &mut Transmit) -> Result<(), ProtocolError> {
         let own = self.config.socket_type;
         if !self.config.mechanism.allows_legacy() {
             return Err(ProtocolError::new(
@@ -169,7 +200,6 @@ impl Opening {
                 "speaks ZMTP 2.0, which has no security; this socket asks for it",
             ));
         }
-        let peer = metadata::legacy_socket_type(number, own)?;
         transmit.push_bytes(&greeting::legacy_rest(own));
         let identity = if metadata::announces_routing_id(own) {
             self.config.routing_id.clone()
@@ -177,15 +207,7 @@ impl Opening {
             Frame::empty()
         };
         transmit.push_frame(false, identity);
-        self.phase = Phase::Identity(peer);
         Ok(())
-    }
-}
-
-impl Config {
-    fn put_greeting_rest(&self, transmit: &mut Transmit) {
-        let as_server = self.as_server && self.mechanism.has_roles();
-        transmit.push_bytes(&greeting::modern_rest(&self.mechanism.name(), as_server));
     }
 }
 

@@ -4,6 +4,8 @@ use std::io::IoSlice;
 use std::time::Instant;
 
 use crate::{Config, Connection, Event, ProtocolError, SocketType, metadata};
+#[cfg(test)]
+use crate::{Frame, Message, transmit::Transmit};
 
 /// The instant a fake clock counts from.
 #[expect(
@@ -100,14 +102,6 @@ impl Pair {
         }
     }
 
-    /// Two peers that are ready for each other.
-    pub(crate) fn ready(left: Config, right: Config) -> Self {
-        let mut pair = Self::with_configs(left, right);
-        pair.run().expect("the handshake of two good peers");
-        assert!(pair.left.is_ready() && pair.right.is_ready());
-        pair
-    }
-
     /// Carries bytes to and fro until neither side has any; returns the events of both.
     pub(crate) fn run(&mut self) -> Result<(Vec<Event>, Vec<Event>), ProtocolError> {
         let (mut left, mut right) = (Vec::new(), Vec::new());
@@ -119,4 +113,27 @@ impl Pair {
         }
         Ok((left, right))
     }
+}
+
+/// Messages of all shapes, of one to three frames.
+#[cfg(test)]
+pub(crate) fn messages(count: usize) -> Vec<Message> {
+    let lengths = [0, 1, 64, 65, 255, 256, 300, 8192, 20_000, 70_000];
+    let frame = |index: usize| Frame::from(vec![index as u8; lengths[index % lengths.len()]]);
+    (0..count)
+        .map(|index| Message::from_frames((index..=index + index % 3).map(frame).collect()))
+        .collect()
+}
+
+/// A command as it stands on the wire.
+#[cfg(test)]
+pub(crate) fn command(name: &str, data: &[u8]) -> Vec<u8> {
+    let mut transmit = Transmit::default();
+    transmit.push_command(name, Frame::from(data));
+    let mut slices = [IoSlice::new(&[]); 2];
+    let count = transmit.slices(&mut slices);
+    slices[..count]
+        .iter()
+        .flat_map(|slice| slice.to_vec())
+        .collect()
 }
