@@ -9,9 +9,9 @@ import os as _os
 
 from mqcore import _core, constants, error
 from mqcore._core import IPC_PATH_MAX_LEN, has, strerror, zmq_errno, zmq_poll
-from mqcore.constants import *
+from mqcore.constants import *  # noqa: F403
 from mqcore.context import Context
-from mqcore.error import *
+from mqcore.error import *  # noqa: F403
 from mqcore.frame import Frame, Message
 from mqcore.poll import Poller, select
 from mqcore.socket import Socket

@@ -128,11 +128,7 @@ class Context(_core.Context, AttributeSetter, Generic[_SocketT]):
 
         A subclass shares the one of its base class, unless it has an `_instance` of its own.
         """
-        if (
-            cls._instance is None
-            or cls._instance_pid != os.getpid()
-            or cls._instance.closed
-        ):
+        if cls._instance is None or cls._instance_pid != os.getpid() or cls._instance.closed:
             with cls._instance_lock:
                 if (
                     cls._instance is None

@@ -50,9 +50,7 @@ class Again(ZMQError):
     errno: int | None = Errno.EAGAIN
     strerror: str = _core.strerror(Errno.EAGAIN)
 
-    def __init__(
-        self, errno: int | Literal["ignored"] = "ignored", msg: str = "ignored"
-    ) -> None:
+    def __init__(self, errno: int | Literal["ignored"] = "ignored", msg: str = "ignored") -> None:
         pass
 
 
@@ -62,9 +60,7 @@ class ContextTerminated(ZMQError):
     errno: int | None = Errno.ETERM
     strerror: str = _core.strerror(Errno.ETERM)
 
-    def __init__(
-        self, errno: int | Literal["ignored"] = "ignored", msg: str = "ignored"
-    ) -> None:
+    def __init__(self, errno: int | Literal["ignored"] = "ignored", msg: str = "ignored") -> None:
         pass
 
 
@@ -74,9 +70,7 @@ class InterruptedSystemCall(ZMQError, InterruptedError):
     errno: int | None = EINTR
     strerror: str = _core.strerror(EINTR)
 
-    def __init__(
-        self, errno: int | Literal["ignored"] = "ignored", msg: str = "ignored"
-    ) -> None:
+    def __init__(self, errno: int | Literal["ignored"] = "ignored", msg: str = "ignored") -> None:
         pass
 
     def __str__(self) -> str:

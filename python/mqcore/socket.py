@@ -11,13 +11,13 @@ import pickle
 import random
 import sys
 from collections.abc import Callable, Sequence
-from errno import EACCES, EADDRINUSE, EINVAL, ENOTSUP
+from errno import EACCES, EADDRINUSE, ENOTSUP
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 from warnings import warn
 
 from mqcore import _core
-from mqcore.attributes import AttributeSetter, OptValT
+from mqcore.attributes import AttributeSetter
 from mqcore.constants import (
     EVENT_ALL,
     FD,
@@ -39,7 +39,6 @@ from mqcore.poll import Poller
 
 if TYPE_CHECKING:
     from mqcore.context import Context
-    from mqcore.frame import Frame
     from mqcore.tracker import MessageTracker
 
 _T = TypeVar("_T")
@@ -113,12 +112,14 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # The native methods do not look for overrides: who overrides gets the ones that do.
-        if cls.send is not _core.Socket.send and cls.send_multipart is _core.Socket.send_multipart:
-            setattr(cls, "send_multipart", Socket._send_parts)
-        if cls.recv is not _core.Socket.recv and cls.recv_multipart is _core.Socket.recv_multipart:
-            setattr(cls, "recv_multipart", Socket._recv_parts)
-        if cls._poller_class is not Poller and cls.poll is _core.Socket.poll:
-            setattr(cls, "poll", Socket._poll_with_class)
+        for part, whole, careful in (
+            ("send", "send_multipart", "_send_parts"),
+            ("recv", "recv_multipart", "_recv_parts"),
+            ("_poller_class", "poll", "_poll_with_class"),
+        ):
+            overridden = getattr(cls, part) is not getattr(Socket, part)
+            if overridden and getattr(cls, whole) is getattr(Socket, whole):
+                setattr(cls, whole, getattr(Socket, careful))
 
     @overload
     def __init__(

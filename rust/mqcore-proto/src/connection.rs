@@ -249,6 +249,14 @@ impl Connection {
         }
     }
 
+    /// How many commands of unknown names were ignored since the last call.
+    pub fn take_ignored(&mut self) -> u64 {
+        match &mut self.state {
+            State::Traffic(traffic) => traffic.take_ignored(),
+            State::Opening(_) | State::Raw { .. } | State::Failed(_) => 0,
+        }
+    }
+
     /// Whether [`Event::Ready`] was given and no error came since.
     pub fn is_ready(&self) -> bool {
         matches!(self.state, State::Traffic(_) | State::Raw { ready: true })

@@ -24,6 +24,8 @@ pub enum ErrorKind {
     MalformedCommand,
     /// Frame flags that ZMTP does not have.
     MalformedFrame,
+    /// A message without the envelope that our socket type needs.
+    Envelope,
     /// A frame, a message or a subscription over its limit.
     Oversize,
     /// The peer refused us with an ERROR command.
@@ -70,6 +72,7 @@ impl ProtocolError {
             ErrorKind::NotZmtp
             | ErrorKind::Version
             | ErrorKind::MalformedFrame
+            | ErrorKind::Envelope
             | ErrorKind::Oversize
             | ErrorKind::Rejected
             | ErrorKind::HandshakeTimeout

@@ -6,7 +6,7 @@ use crate::assembly::{Assembly, Rules, prefix_too_long};
 use crate::command::{Command, Ping, check_context};
 use crate::connection::Config;
 use crate::decoder::Decoder;
-use crate::error::ProtocolError;
+use crate::error::{ErrorKind, ProtocolError};
 use crate::greeting::Version;
 use crate::heartbeat::Watch;
 use crate::mechanism::Cipher;
@@ -32,6 +32,19 @@ pub(crate) struct Traffic {
     pongs: u8,
     /// The transmit position behind the last PING.
     ping_end: u64,
+    /// REQ: what comes must be a reply.
+    replies_only: bool,
+    /// Commands of unknown names.
+    ignored: u64,
+}
+
+/// Whether `message` has the envelope of a reply (RFC 28), with or without a request id.
+fn is_reply(message: &Message) -> bool {
+    match message.frames() {
+        [delimiter, _, ..] if delimiter.is_empty() => true,
+        [id, delimiter, ..] => id.len() == 4 && delimiter.is_empty(),
+        _ => false,
+    }
 }
 
 impl Traffic {
@@ -44,8 +57,9 @@ impl Traffic {
         let publisher = matches!(config.socket_type, Pub | Xpub);
         let rules = Rules::new(&config.limits, publisher, has_commands);
         let heartbeat = config.heartbeat.clone().filter(|_| has_commands);
+        let replies_only = config.socket_type == SocketType::Req;
         Self {
-            quick: cipher.is_none().then(|| rules.always_fine()),
+            quick: (cipher.is_none() && !replies_only).then(|| rules.always_fine()),
             rules,
             assembly: Assembly::default(),
             watch: Watch::new(heartbeat, now),
@@ -54,6 +68,8 @@ impl Traffic {
             pongs_end: 0,
             pongs: 0,
             ping_end: 0,
+            replies_only,
+            ignored: 0,
         }
     }
 
@@ -109,10 +125,22 @@ impl Traffic {
             } else {
                 self.assembly.push(header.more, payload)
             };
-            if message.is_some() {
-                return Ok(message);
+            if let Some(message) = message {
+                if self.replies_only && !is_reply(&message) {
+                    return Err(ProtocolError::new(
+                        ErrorKind::Envelope,
+                        "sent a REQ what is no reply: it must begin with an empty frame, or with a \
+                         request id of 4 bytes and an empty frame",
+                    ));
+                }
+                return Ok(Some(message));
             }
         }
+    }
+
+    /// How many commands of unknown names came since the last call.
+    pub(crate) fn take_ignored(&mut self) -> u64 {
+        std::mem::take(&mut self.ignored)
     }
 
     /// Obeys a command; a subscription is a message for the socket.
@@ -136,7 +164,10 @@ impl Traffic {
             b"READY" => Err(command.into_unexpected("after the handshake")),
             b"JOIN" | b"LEAVE" => Err(command.into_unexpected("to a socket without groups")),
             // RFC 37 asks to ignore what is not known.
-            _ => Ok(None),
+            _ => {
+                self.ignored += 1;
+                Ok(None)
+            }
         }
     }
 

@@ -25,6 +25,7 @@ impl Numbered for mqcore::Context {
 #[pyclass(module = "mqcore._core", subclass, frozen, weakref, dict)]
 pub(crate) struct Context {
     handle: OnceLock<Arc<Handle<mqcore::Context>>>,
+    /// Terminated through this object, or not made yet.
     closed: AtomicBool,
 }
 
@@ -62,7 +63,7 @@ impl Context {
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self {
             handle: OnceLock::new(),
-            closed: AtomicBool::new(false),
+            closed: AtomicBool::new(true),
         }
     }
 
@@ -81,7 +82,9 @@ impl Context {
             })?
         };
         // A second __init__ changes nothing: the sockets of the first context would be lost.
-        let _ = self.handle.set(handle);
+        if self.handle.set(handle).is_ok() {
+            self.closed.store(false, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -102,7 +105,7 @@ impl Context {
             .is_some_and(|handle| handle.is_inherited())
     }
 
-    /// Whether the context was terminated through this object.
+    /// Whether the context was terminated through this object (or not made yet).
     #[getter]
     fn closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)

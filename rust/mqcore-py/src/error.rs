@@ -47,8 +47,7 @@ pub(crate) fn raise_for_address(
 ) -> PyErr {
     let mut text = error.to_string();
     if error.errno() == Errno::NAMETOOLONG {
-        let most = types::IPC_PATH_MAX_LEN;
-        text += &format!("; an ipc path may have {most} bytes (zmq.IPC_PATH_MAX_LEN)");
+        text += " (zmq.IPC_PATH_MAX_LEN)";
     }
     match address.repr() {
         Ok(address) => text += &format!(" (addr={address})"),

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -35,7 +36,7 @@ pub(crate) struct Frame {
     tracker: Option<Py<PyAny>>,
     tracker_event: Option<Py<PyAny>>,
     /// What the connection says about itself: names and values.
-    properties: Box<[(&'static str, String)]>,
+    properties: mqcore::pattern::Properties,
     bytes: PyOnceLock<Py<PyBytes>>,
     /// The view that was given out last, as long as somebody keeps it.
     view: Mutex<Option<Py<PyWeakrefReference>>>,
@@ -47,7 +48,7 @@ impl Frame {
         content: mqcore::Frame,
         more: bool,
         tracker: Option<Py<PyAny>>,
-        properties: Box<[(&'static str, String)]>,
+        properties: mqcore::pattern::Properties,
     ) -> Self {
         Self {
             content,
@@ -123,7 +124,7 @@ impl Frame {
                 mqcore::Frame::empty(),
                 false,
                 finished_if(py, track)?,
-                Box::default(),
+                Arc::default(),
             ));
         };
         if data.is_instance_of::<PyString>() {
@@ -148,13 +149,13 @@ impl Frame {
                 payload.into_frame(),
                 false,
                 tracker,
-                Box::default(),
+                Arc::default(),
             ));
         }
         let (content, release) = payload.into_tracked_frame();
         let event = Bound::new(py, release)?.into_any();
         let tracker = types::message_tracker(py)?.call1((&event,))?;
-        let mut frame = Self::received(content, false, Some(tracker.unbind()), Box::default());
+        let mut frame = Self::received(content, false, Some(tracker.unbind()), Arc::default());
         frame.tracker_event = Some(event.unbind());
         Ok(frame)
     }

@@ -189,14 +189,6 @@ impl Socket {
         Ok((frame, Some(tracker.unbind())))
     }
 
-    /// What the connection of the message received last says about itself.
-    fn properties(socket: &mqcore::Socket) -> Box<[(&'static str, String)]> {
-        types::PROPERTIES
-            .into_iter()
-            .filter_map(|name| Some((name, socket.last_property(name)?)))
-            .collect()
-    }
-
     /// Calls `change` with an address as text.
     fn with_address(
         &self,
@@ -426,7 +418,7 @@ impl Socket {
         if copy {
             return Ok(PyBytes::new(py, &frame).into_any());
         }
-        let properties = Self::properties(self.engine(py)?);
+        let properties = self.engine(py)?.last_properties();
         let frame = Frame::received(frame, more, finished_if(py, track)?, properties);
         Ok(Bound::new(py, frame)?.into_any())
     }
@@ -447,7 +439,7 @@ impl Socket {
             let parts = message.frames().iter();
             return PyList::new(py, parts.map(|frame| PyBytes::new(py, frame)));
         }
-        let properties = Self::properties(self.engine(py)?);
+        let properties = self.engine(py)?.last_properties();
         let frames = message.into_frames();
         let last = frames.len() - 1;
         let parts = PyList::empty(py);

@@ -30,15 +30,6 @@ pub(crate) const KEPT_BY_REFERENCE: usize = 8 * 1024;
 /// `sizeof(sockaddr_un.sun_path) - 1`.
 pub(crate) const IPC_PATH_MAX_LEN: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
-/// What a received frame can say about its connection, besides application properties.
-pub(crate) const PROPERTIES: [&str; 5] = [
-    "Socket-Type",
-    "Identity",
-    "Peer-Address",
-    "User-Id",
-    SOURCE_FD,
-];
-
 /// The property with the descriptor that the message came over.
 pub(crate) const SOURCE_FD: &str = "__fd";
 

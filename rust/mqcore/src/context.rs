@@ -178,6 +178,8 @@ impl Default for Context {
 
 impl Inner {
     fn stop(&self) {
+        // Who asked holds its I/O thread, which shall leave nothing behind.
+        self.resolver.forget();
         let pool = lock(&self.pool).take();
         if let Some(pool) = pool {
             pool.stop();

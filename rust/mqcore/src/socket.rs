@@ -3,7 +3,7 @@
 //! A call takes the lock of its direction, lets the pattern take in the news, and tries; a call that may
 //! wait does so outside every lock and tries again when its direction was signalled.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,8 @@ use crate::io::{Acceptor, Session, SessionConfig};
 use crate::monitor::EventKind;
 use crate::options::{Change, Live, OptionValue, Reading, SocketOptions};
 use crate::pattern::{
-    Command, Half, Incoming, Outgoing, PatternOption, Refusal, Setup, is_split, new as new_pattern,
-    takes_commands,
+    Command, Half, Incoming, Outgoing, PatternOption, Properties, Refusal, Setup, is_split,
+    new as new_pattern, takes_commands,
 };
 use crate::pipe::Wake;
 use crate::port::{Inbox, POLLIN, POLLOUT, Port, Signals, Tend, next_id};
@@ -48,6 +48,8 @@ struct Inner {
     options: Mutex<SocketOptions>,
     outgoing: Mutex<Sending>,
     incoming: Mutex<Receiving>,
+    /// Parts of a message follow the one received last. Set under the lock of `incoming`.
+    partly_read: AtomicBool,
     bonds: Mutex<Bonds>,
     alive: Mutex<Option<Alive>>,
     /// The other end of the monitor: a PAIR bound to the address that the application gave.
@@ -66,8 +68,6 @@ struct Receiving {
     half: Option<Box<dyn Incoming>>,
     /// What is left of a message that is received in parts.
     rest: std::vec::IntoIter<Frame>,
-    /// Parts of the current message follow the one received last.
-    more: bool,
 }
 
 /// The binds and connects of a socket.
@@ -132,8 +132,8 @@ impl Context {
                 incoming: Mutex::new(Receiving {
                     half: Some(incoming),
                     rest: Vec::new().into_iter(),
-                    more: false,
                 }),
+                partly_read: AtomicBool::new(false),
                 bonds: Mutex::default(),
                 alive: Mutex::new(Some(alive)),
                 monitor: Mutex::new(None),
@@ -173,6 +173,13 @@ impl Sending {
     #[inline]
     fn fresh(&mut self, inner: &Inner) -> Result<&mut dyn Outgoing> {
         inner.check()?;
+        let lockstep = matches!(inner.kind, SocketType::Req | SocketType::Rep);
+        if lockstep && inner.partly_read.load(Ordering::Relaxed) {
+            return Err(Error::new(
+                Errno::FSM,
+                "parts of the message received last are unread; receive them before sending",
+            ));
+        }
         let half = self.half.as_deref_mut().ok_or_else(closed)?;
         if takes_commands(inner.kind).contains(Half::Outgoing) {
             news(&inner.port.outbox, |command| half.handle(command));
@@ -196,7 +203,7 @@ impl Receiving {
     fn whole(&mut self, inner: &Inner) -> Result<Message> {
         if self.rest.len() > 0 {
             inner.check()?;
-            self.more = false;
+            inner.partly_read.store(false, Ordering::Relaxed);
             let rest = std::mem::take(&mut self.rest).collect();
             return Ok(Message::from_frames(rest));
         }
@@ -204,7 +211,7 @@ impl Receiving {
             .fresh(inner)?
             .try_recv()
             .map_err(|refusal| refused(inner.kind, refusal))?;
-        self.more = false;
+        inner.partly_read.store(false, Ordering::Relaxed);
         Ok(message)
     }
 }
@@ -369,8 +376,9 @@ impl Socket {
         let part = {
             let mut receiving = lock(&inner.incoming);
             if let Some(frame) = receiving.rest.next() {
-                receiving.more = receiving.rest.len() > 0;
-                Ok((frame, receiving.more))
+                let more = receiving.rest.len() > 0;
+                inner.partly_read.store(more, Ordering::Relaxed);
+                Ok((frame, more))
             } else {
                 receiving
                     .whole(inner)
@@ -379,9 +387,10 @@ impl Socket {
                         Err(message) => {
                             let mut frames = message.into_frames().into_iter();
                             let first = frames.next().unwrap_or_default();
-                            receiving.more = frames.len() > 0;
+                            let more = frames.len() > 0;
+                            inner.partly_read.store(more, Ordering::Relaxed);
                             receiving.rest = frames;
-                            (first, receiving.more)
+                            (first, more)
                         }
                     })
             }
@@ -434,16 +443,13 @@ impl Socket {
         span.map(|span| after(Instant::now(), span))
     }
 
-    /// A property of the connection that the message received last came over: `Socket-Type`,
-    /// `Peer-Address`, `Identity`, `X-...`; `None` if it has none of that name.
-    pub fn last_property(&self, name: &str) -> Option<String> {
+    /// The properties of the connection that the message received last came over: `Socket-Type`,
+    /// `Peer-Address`, `Identity`, `X-...`; none over inproc, and for messages that nobody sent.
+    pub fn last_properties(&self) -> Properties {
         let incoming = lock(&self.inner.incoming);
-        let peer = incoming.half.as_ref()?.last_peer()?;
-        let metadata = lock(&peer.metadata);
-        metadata
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.clone())
+        let peer = incoming.half.as_ref().and_then(|half| half.last_peer());
+        peer.map(|peer| lock(&peer.metadata).clone())
+            .unwrap_or_default()
     }
 
     // Readiness.
@@ -687,6 +693,7 @@ impl Socket {
             options: Arc::new(options),
             endpoint,
             address: address.into(),
+            max_message: self.inner.context.with_options(|options| options.max_msgsz),
             tally: Arc::clone(self.inner.context.tally()),
         }
     }
@@ -742,7 +749,7 @@ impl Socket {
             Reading::Live(live) => live,
         };
         Ok(match live {
-            Live::ReceiveMore => OptionValue::Int(lock(&inner.incoming).more.into()),
+            Live::ReceiveMore => OptionValue::Int(inner.partly_read.load(Ordering::Relaxed).into()),
             Live::Fd => {
                 use std::os::fd::{AsFd, AsRawFd};
                 let first = inner.port.signals.public_fd().is_none();

@@ -134,6 +134,13 @@ impl Resolver {
 
 impl Drop for Resolver {
     fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+impl Resolver {
+    /// Forgets who asked: they are not called any more. A lookup in progress goes on, for nobody.
+    pub fn forget(&self) {
         let mut state = lock(&self.shared.state);
         state.queue.clear();
         let forgotten = std::mem::take(&mut state.waiting);

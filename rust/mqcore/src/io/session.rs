@@ -37,7 +37,7 @@ use crate::endpoint::{Endpoint, TcpAddress};
 use crate::error::Errno;
 use crate::monitor::{Counters, EventKind};
 use crate::options::SocketOptions;
-use crate::pattern::{Peer, PipeId};
+use crate::pattern::{Peer, PipeId, Properties};
 use crate::pipe::{Bound, PipeEnd, Read, Wake, Waker, pipe_pair};
 use crate::port::{Link as PeerLink, Port, next_id};
 use crate::sync::{Alive, Tally, lock};
@@ -51,6 +51,9 @@ const TURN_BYTES: usize = 1024 * 1024;
 
 /// Slices of one vectored write.
 const SLICES: usize = 32;
+
+/// With MAXMSGSIZE set, a message of several parts may be so many times as large.
+const PARTS_AT_MAXMSGSIZE: u64 = 64;
 
 /// How long a session that has sent everything waits for the peer to close first. Closing while the peer
 /// still sends would reset the connection and could lose what it has not read.
@@ -70,6 +73,8 @@ pub(crate) struct SessionConfig {
     pub(crate) endpoint: u64,
     /// Its text, for events.
     pub(crate) address: Arc<str>,
+    /// Bytes that a message of several parts may have, from the context's MAX_MSGSZ.
+    pub(crate) max_message: i32,
     /// What `term` waits for.
     pub(crate) tally: Arc<Tally>,
 }
@@ -197,7 +202,7 @@ impl Session {
         thread: Arc<IoThread>,
         now: Instant,
     ) -> Arc<Self> {
-        let link = Link::new(stream, &config.options, config.port.kind, true, now);
+        let link = Link::new(stream, config, true, now);
         Self::new(config, thread, Phase::Linked(Box::new(link)), None)
     }
 
@@ -491,7 +496,7 @@ impl Core {
         let config = &session.config;
         Counters::count(&config.port.monitor.counters.connected);
         session.emit(EventKind::Connected, stream.as_raw_fd() as u32);
-        let mut link = Link::new(stream, &config.options, config.port.kind, false, turn.now);
+        let mut link = Link::new(stream, config, false, turn.now);
         link.ready.readable = true;
         link.ready.writable = true;
         self.phase = Phase::Linked(Box::new(link));
@@ -773,6 +778,13 @@ impl Core {
         if unflushed && let Some(pipe) = &mut self.pipe {
             pipe.writer.flush();
         }
+        if let Phase::Linked(link) = &mut self.phase {
+            let ignored = link.connection.take_ignored();
+            if ignored > 0 {
+                let unexpected = &session.config.port.drops.unexpected;
+                unexpected.fetch_add(ignored, Ordering::Relaxed);
+            }
+        }
         outcome
     }
 
@@ -814,7 +826,7 @@ impl Core {
         Ok(())
     }
 
-    fn describe(&mut self, metadata: Vec<(String, String)>) {
+    fn describe(&mut self, metadata: Properties) {
         if let Some(peer) = &self.peer {
             *lock(&peer.metadata) = metadata;
         }
@@ -969,7 +981,7 @@ impl Core {
 
 /// The properties of a connection, for the messages that come over it: what the peer may say of itself,
 /// and what only we say.
-fn metadata(stream: &Stream, info: &PeerInfo) -> Vec<(String, String)> {
+fn metadata(stream: &Stream, info: &PeerInfo) -> Properties {
     let mut properties: Vec<(String, String)> = info
         .properties
         .iter()
@@ -977,7 +989,7 @@ fn metadata(stream: &Stream, info: &PeerInfo) -> Vec<(String, String)> {
         .collect();
     properties.push(("Peer-Address".into(), stream.peer_description()));
     properties.push(("__fd".into(), stream.as_raw_fd().to_string()));
-    properties
+    properties.into()
 }
 
 /// Nothing in the pipe, or nobody who would write into it.
@@ -1005,19 +1017,21 @@ fn backoff(base: Duration, most: Option<Duration>, failures: u32) -> Duration {
 }
 
 impl Link {
-    fn new(
-        stream: Stream,
-        options: &SocketOptions,
-        kind: SocketType,
-        accepted: bool,
-        now: Instant,
-    ) -> Self {
+    fn new(stream: Stream, session: &SessionConfig, accepted: bool, now: Instant) -> Self {
+        let options = &session.options;
+        let kind = session.port.kind;
         let mut config = Config::new(kind);
         config.routing_id = Frame::from(&options.routing_id[..]);
         config.properties.clone_from(&options.metadata);
         config.as_server = accepted;
+        // Parts add up: who bounds one of them gets all of them bounded, with room for many.
+        let max_message = u64::try_from(session.max_message).unwrap_or(0);
         config.limits = Limits {
             max_frame: options.maxmsgsize,
+            max_message: match options.maxmsgsize {
+                None => max_message,
+                Some(part) => max_message.min(part.saturating_mul(PARTS_AT_MAXMSGSIZE)),
+            },
             ..Limits::default()
         };
         config.heartbeat = options.heartbeat_ivl.map(|interval| Heartbeat {

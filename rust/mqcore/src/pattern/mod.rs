@@ -45,6 +45,9 @@ use crate::pipe::{PipeReader, PipeWriter, Wake};
 /// Names a peer's pipe within its socket, for its whole life.
 pub type PipeId = u64;
 
+/// Names and values.
+pub type Properties = Arc<[(String, String)]>;
+
 /// What a pattern knows of a peer.
 #[derive(Debug, Default)]
 pub struct Peer {
@@ -53,7 +56,7 @@ pub struct Peer {
     /// ROUTER, STREAM: the name it is addressed by, unique among the live peers of the socket.
     pub routing_id: Frame,
     /// What its connection says of itself (`Socket-Type`, `Peer-Address`...); replaced at a reconnect.
-    pub metadata: Mutex<Vec<(String, String)>>,
+    pub metadata: Mutex<Properties>,
 }
 
 /// News for a half.

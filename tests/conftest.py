@@ -1,0 +1,102 @@
+"""What the tests share: contexts that always end, and threads that report.
+
+The tests run against mqcore; `MQCORE_TEST_MODULE=zmq` runs those that are no deviation against pyzmq, to see
+that what they expect is true.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+zmq = importlib.import_module(os.environ.get("MQCORE_TEST_MODULE", "mqcore"))
+
+DEADLINE = 10.0
+"""Seconds that no event of a test takes."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "deviation: where mqcore differs from pyzmq on purpose")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if zmq.__name__ == "mqcore":
+        return
+    for item in items:
+        if item.get_closest_marker("deviation"):
+            item.add_marker(pytest.mark.skip(reason="a deviation of mqcore from pyzmq"))
+
+
+@pytest.fixture
+def context() -> Iterator[Any]:
+    """A context that ends with the test, whatever its sockets still have."""
+    context = zmq.Context()
+    yield context
+    context.destroy(linger=0)
+
+
+class Sockets:
+    """Makes sockets with timeouts, so that a mistake fails instead of hanging."""
+
+    def __init__(self, context: Any) -> None:
+        self.context = context
+        self.kept: list[Any] = []
+
+    def __call__(self, kind: int, **options: Any) -> Any:
+        socket = self.context.socket(kind)
+        self.kept.append(socket)
+        socket.rcvtimeo = socket.sndtimeo = int(DEADLINE * 1000)
+        for name, value in options.items():
+            setattr(socket, name, value)
+        return socket
+
+    def pair(self, a: int, b: int, transport: str = "inproc", **options: Any) -> tuple[Any, Any]:
+        """Two connected sockets: the second one bound."""
+        bound, connected = self(b, **options), self(a, **options)
+        bound.bind("inproc://pair" if transport == "inproc" else f"{transport}://127.0.0.1:*")
+        connected.connect(bound.last_endpoint)
+        return connected, bound
+
+
+@pytest.fixture
+def sockets(context: Any) -> Sockets:
+    return Sockets(context)
+
+
+class Background:
+    """Runs functions in threads; their results and exceptions come back with `join`."""
+
+    def __init__(self) -> None:
+        self.threads: list[threading.Thread] = []
+
+    def __call__(self, function: Callable[[], Any]) -> Callable[[], Any]:
+        outcome: dict[str, Any] = {}
+
+        def run() -> None:
+            try:
+                outcome["result"] = function()
+            except BaseException as error:
+                outcome["error"] = error
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        self.threads.append(thread)
+
+        def join() -> Any:
+            thread.join(DEADLINE)
+            assert not thread.is_alive(), "the thread hangs"
+            if "error" in outcome:
+                raise outcome["error"]
+            return outcome["result"]
+
+        return join
+
+
+@pytest.fixture
+def background() -> Background:
+    return Background()
