@@ -85,7 +85,7 @@ bench-quick: build ## The same cells with few rounds, under three minutes
 
 .PHONY: loom
 loom: ## Model-check the ring under every order of its atomic operations
-	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom CARGO_PROFILE_RELEASE_LTO=off \
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
 		cargo test --locked -p mqcore --release --lib loom
 
 FUZZ_SECONDS ?= 30
@@ -96,7 +96,9 @@ fuzz: ## Run every fuzz target for FUZZ_SECONDS (30); needs cargo-fuzz and a nig
 	@cargo +nightly --version >/dev/null 2>&1 || { echo "Fuzzing needs a nightly compiler: rustup toolchain install nightly"; exit 1; }
 	@for target in $$(cargo +nightly fuzz list --fuzz-dir rust/fuzz); do \
 		echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
-		cargo +nightly fuzz run --fuzz-dir rust/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048; \
+		mkdir -p rust/fuzz/corpus/$$target; \
+		cargo +nightly fuzz run --fuzz-dir rust/fuzz $$target rust/fuzz/corpus/$$target rust/fuzz/seeds/$$target \
+			-- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048; \
 	done
 
 .PHONY: clean
