@@ -7,6 +7,8 @@ import gc
 import importlib
 import os
 import pickle
+import sys
+import warnings
 import weakref
 from typing import Any
 from unittest import mock
@@ -345,6 +347,25 @@ def test_forgotten_socket_warns_and_closes(context: Any) -> None:
         del socket
         gc.collect()
     assert len(context._sockets) == 0
+
+
+@pytest.mark.deviation
+def test_forgotten_socket_is_closed_also_where_warnings_are_errors(context: Any) -> None:
+    """A warning that raised in __del__ once left the socket open, and term() waited for it for ever."""
+    complaints: list[Any] = []
+    before = sys.unraisablehook
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sys.unraisablehook = complaints.append
+        try:
+            context.socket(zmq.PUSH)
+            gc.collect()
+        finally:
+            sys.unraisablehook = before
+    assert len(complaints) == 1
+    assert "Unclosed socket" in str(complaints[0].exc_value)
+    context.term(timeout=20_000)
+    assert context.closed
 
 
 def test_context_knows_only_the_open_sockets_it_made(context: Any) -> None:

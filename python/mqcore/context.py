@@ -97,8 +97,10 @@ class Context(_core.Context, AttributeSetter, Generic[_SocketT]):
         if self._shadow or self.closed or _exiting or self._inherited:
             return
         self._warn_destroy_close = True
-        warn(f"Unclosed context {self!r}", ResourceWarning, stacklevel=2, source=self)
-        self.destroy()
+        try:
+            warn(f"Unclosed context {self!r}", ResourceWarning, stacklevel=2, source=self)
+        finally:
+            self.destroy()
 
     def destroy(self, linger: int | None = None) -> None:
         """Closes all sockets that `socket` made, and terminates the context.
@@ -111,14 +113,16 @@ class Context(_core.Context, AttributeSetter, Generic[_SocketT]):
         for socket in list(self._sockets):
             if socket.closed:
                 continue
-            if self._warn_destroy_close:
-                warn(
-                    f"Destroying context with unclosed socket {socket!r}",
-                    ResourceWarning,
-                    stacklevel=3,
-                    source=socket,
-                )
-            socket.close(linger=linger)
+            try:
+                if self._warn_destroy_close:
+                    warn(
+                        f"Destroying context with unclosed socket {socket!r}",
+                        ResourceWarning,
+                        stacklevel=3,
+                        source=socket,
+                    )
+            finally:  # also where warnings are errors
+                socket.close(linger=linger)
         self._sockets.clear()
         self.term()
 

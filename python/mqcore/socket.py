@@ -212,8 +212,10 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
     def __del__(self) -> None:
         if self._shadow or self.closed:
             return
-        warn(f"Unclosed socket {self!r}", ResourceWarning, stacklevel=2, source=self)
-        self.close()
+        try:
+            warn(f"Unclosed socket {self!r}", ResourceWarning, stacklevel=2, source=self)
+        finally:  # also where warnings are errors: a socket left open would hold its context for ever
+            self.close()
 
     @property
     def socket_type(self) -> int:

@@ -3,8 +3,10 @@
 //! Short payloads live inside the value, so that a small message costs no allocation on its way;
 //! longer ones share a reference-counted buffer. A frame never changes after it is made.
 
+use std::any::Any;
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -19,6 +21,22 @@ pub struct Frame(Repr);
 enum Repr {
     Inline(Inline),
     Shared(Bytes),
+    Owned(Arc<dyn Owner>),
+}
+
+/// A buffer of somebody else's that a frame keeps alive, and that whoever receives the frame in this
+/// process may recognise.
+pub trait Owner: AsRef<[u8]> + Any + Send + Sync {}
+
+impl<T: AsRef<[u8]> + Any + Send + Sync> Owner for T {}
+
+/// An owned buffer on its way to the wire.
+struct Lent(Arc<dyn Owner>);
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        (*self.0).as_ref()
+    }
 }
 
 /// A short payload. The order of the fields and their sizes matter: a frame that was just made and
@@ -230,20 +248,39 @@ impl Frame {
         Self(Repr::Shared(payload))
     }
 
+    /// Wraps the payload of `owner` without copying it; [`owner`](Self::owner) gives it back.
+    pub fn from_owner(owner: impl Owner) -> Self {
+        Self(Repr::Owned(Arc::new(owner)))
+    }
+
+    /// The owner of the payload, if the frame was made [`from_owner`](Self::from_owner).
+    pub fn owner(&self) -> Option<&dyn Any> {
+        match &self.0 {
+            Repr::Owned(owner) => Some(&**owner),
+            Repr::Inline(_) | Repr::Shared(_) => None,
+        }
+    }
+
     /// The payload.
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
         match &self.0 {
             Repr::Inline(inline) => inline.as_slice(),
             Repr::Shared(bytes) => bytes,
+            Repr::Owned(owner) => (**owner).as_ref(),
         }
+    }
+
+    /// Whether clones of the frame share the payload, instead of each having its own.
+    pub fn is_shared(&self) -> bool {
+        !matches!(self.0, Repr::Inline(_))
     }
 
     /// The payload as a shared buffer, if it is one; short payloads are kept in the frame.
     #[inline]
     pub fn shared(&self) -> Option<&Bytes> {
         match &self.0 {
-            Repr::Inline(_) => None,
+            Repr::Inline(_) | Repr::Owned(_) => None,
             Repr::Shared(bytes) => Some(bytes),
         }
     }
@@ -253,6 +290,7 @@ impl Frame {
         match self.0 {
             Repr::Inline(inline) => Bytes::copy_from_slice(inline.as_slice()),
             Repr::Shared(bytes) => bytes,
+            Repr::Owned(owner) => Bytes::from_owner(Lent(owner)),
         }
     }
 }
@@ -369,6 +407,16 @@ mod tests {
             assert_eq!(Frame::copy_from_array(&payload, length as u8), Some(frame));
         }
         assert_eq!(Frame::copy_from_array(&[7; INLINE_CAPACITY], 65), None);
+    }
+
+    #[test]
+    fn owned_payload_leads_back_to_its_owner() {
+        let frame = Frame::from_owner(vec![7_u8; 3]).clone();
+        assert_eq!(frame, Frame::from(&[7; 3]));
+        let owner = frame.owner().and_then(|owner| owner.downcast_ref());
+        assert_eq!(owner, Some(&vec![7_u8; 3]));
+        assert!(Frame::from(&[7; 3]).owner().is_none());
+        assert_eq!(frame.into_bytes(), [7; 3][..]);
     }
 
     #[test]

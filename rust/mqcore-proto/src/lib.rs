@@ -30,7 +30,7 @@ mod wire;
 pub use assembly::Limits;
 pub use connection::{Config, Connection, Event, PeerInfo};
 pub use error::{ErrorKind, ProtocolError};
-pub use frame::{Frame, INLINE_CAPACITY};
+pub use frame::{Frame, INLINE_CAPACITY, Owner};
 pub use heartbeat::Heartbeat;
 pub use mechanism::MechanismConfig;
 pub use message::Message;

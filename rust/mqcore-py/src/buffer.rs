@@ -2,7 +2,6 @@
 //!
 //! `bytes` cannot change, so long ones are kept by reference; whatever can change is copied.
 
-use bytes::Bytes;
 use pyo3::buffer::{PyBuffer, PyUntypedBuffer};
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::intern;
@@ -61,7 +60,7 @@ impl Payload {
     pub(crate) fn into_frame(self) -> mqcore::Frame {
         match self {
             Self::Bytes(bytes) if bytes.len() >= KEPT_BY_REFERENCE => {
-                mqcore::Frame::from_shared(Bytes::from_owner(bytes))
+                mqcore::Frame::from_owner(bytes)
             }
             Self::Bytes(bytes) => mqcore::Frame::copy_from_slice(&bytes),
             Self::Copy(bytes) => bytes.into(),
@@ -76,6 +75,23 @@ impl Payload {
         };
         (mqcore::Frame::from_shared(shared), release)
     }
+}
+
+/// The bytes object for a received frame: the very one that was sent, if it came from this process without
+/// a copy (bytes never change), else a new one.
+#[inline]
+pub(crate) fn bytes_of<'py>(
+    py: Python<'py>,
+    frame: &mqcore::Frame,
+) -> PyResult<Bound<'py, PyBytes>> {
+    if let Some(sent) = frame
+        .owner()
+        .and_then(|owner| owner.downcast_ref::<PyBackedBytes>())
+        && let Ok(sent) = sent.into_pyobject(py)?.cast_into_exact::<PyBytes>()
+    {
+        return Ok(sent);
+    }
+    Ok(PyBytes::new(py, frame))
 }
 
 /// The frame to send for `data`: bytes, a `Frame` or any contiguous buffer.

@@ -85,7 +85,7 @@ impl Frame {
     fn number(&self, py: Python<'_>, option: i32) -> PyResult<i32> {
         match option {
             types::MORE => Ok(self.more.load(Ordering::Relaxed).into()),
-            types::SHARED => Ok(self.content.shared().is_some().into()),
+            types::SHARED => Ok(self.content.is_shared().into()),
             types::SRCFD => {
                 let fd = self.property(py, types::SOURCE_FD)?;
                 fd.parse().map_err(|_| raise(py, &Errno::INVAL.into()))

@@ -11,7 +11,7 @@ use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
-use crate::buffer::{Payload, Target, frame_of, is_buffer, refuse_text};
+use crate::buffer::{Payload, Target, bytes_of, frame_of, is_buffer, refuse_text};
 use crate::context::Context;
 use crate::error::{raise, raise_for_address};
 use crate::frame::{Frame, finished_if};
@@ -416,7 +416,7 @@ impl Socket {
     ) -> PyResult<Bound<'py, PyAny>> {
         let (frame, more) = self.receive_part(py, flags)?;
         if copy {
-            return Ok(PyBytes::new(py, &frame).into_any());
+            return Ok(bytes_of(py, &frame)?.into_any());
         }
         let properties = self.engine(py)?.last_properties();
         let frame = Frame::received(frame, more, finished_if(py, track)?, properties);
@@ -436,8 +436,11 @@ impl Socket {
     ) -> PyResult<Bound<'py, PyList>> {
         let message = self.receive_message(py, flags)?;
         if copy {
-            let parts = message.frames().iter();
-            return PyList::new(py, parts.map(|frame| PyBytes::new(py, frame)));
+            let parts = PyList::empty(py);
+            for frame in message.frames() {
+                parts.append(bytes_of(py, frame)?)?;
+            }
+            return Ok(parts);
         }
         let properties = self.engine(py)?.last_properties();
         let frames = message.into_frames();
@@ -555,7 +558,7 @@ impl Socket {
             }
         };
         let value = match types::kind_of(option) {
-            OptionKind::Bytes => match optval.cast_exact::<PyBytes>() {
+            OptionKind::Bytes => match optval.cast::<PyBytes>() {
                 Ok(octets) => OptionValue::Bytes(octets.as_bytes().to_vec()),
                 Err(_) => return Err(wrong("bytes")),
             },
