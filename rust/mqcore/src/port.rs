@@ -301,6 +301,22 @@ struct RoutingIds {
     next: u32,
 }
 
+impl RoutingIds {
+    /// The next automatic id that nobody uses: a zero byte, which no peer may begin its own with, and
+    /// a number.
+    fn automatic(&mut self) -> Frame {
+        loop {
+            let mut name = [0; 5];
+            name[1..].copy_from_slice(&self.next.to_be_bytes());
+            self.next = self.next.wrapping_add(1);
+            let name = Frame::from(&name);
+            if !self.owners.contains_key(&name) {
+                return name;
+            }
+        }
+    }
+}
+
 /// The names of pipes and endpoints are never used twice in a process.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -376,15 +392,7 @@ impl Port {
         }
         let mut ids = lock(&self.ids);
         let name = if wanted.is_empty() {
-            loop {
-                let mut name = [0; 5];
-                name[1..].copy_from_slice(&ids.next.to_be_bytes());
-                ids.next = ids.next.wrapping_add(1);
-                let name = Frame::from(&name);
-                if !ids.owners.contains_key(&name) {
-                    break name;
-                }
-            }
+            ids.automatic()
         } else {
             wanted.clone()
         };
@@ -399,6 +407,11 @@ impl Port {
             ids.owners.insert(name.clone(), pipe);
         }
         Some(name)
+    }
+
+    /// An automatic routing id for a connection that is yet to be made.
+    pub(crate) fn automatic_id(&self) -> Frame {
+        lock(&self.ids).automatic()
     }
 
     /// Gives a routing id back, if `pipe` still owns it.

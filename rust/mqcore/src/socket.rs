@@ -548,7 +548,15 @@ impl Socket {
             inner.context.names().connect(name, side);
             return Ok(());
         }
-        let options = lock(&inner.options).clone();
+        let mut options = lock(&inner.options).clone();
+        if inner.kind == SocketType::Stream {
+            // The application shall know the connection's name before there is one, by ROUTING_ID.
+            let name = options
+                .connect_routing_id
+                .get_or_insert_with(|| inner.port.automatic_id().to_vec())
+                .clone();
+            lock(&inner.options).routing_id = name;
+        }
         let pool = inner.context.pool()?;
         let thread = Arc::clone(pool.choose(options.affinity)?);
         let config = self.session_config(id, endpoint, options);

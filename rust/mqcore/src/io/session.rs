@@ -15,8 +15,9 @@
 //! of all.
 //!
 //! Who keeps its pipe while there is no connection: types that queue for a peer that is not there yet
-//! (PAIR, DEALER, REQ, PUSH, and ROUTER with CONNECT_ROUTING_ID). All others, and everybody with
-//! IMMEDIATE, get a new pipe with each connection, so that subscriptions and routing ids start afresh.
+//! (PAIR, DEALER, REQ, PUSH, and ROUTER with CONNECT_ROUTING_ID). SUB and XSUB get a new one when a
+//! connection is lost, and with it send their subscriptions again. All others, and everybody with
+//! IMMEDIATE, get a new pipe with each connection, so that routing ids start afresh.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -224,7 +225,7 @@ impl Session {
             until: Instant::now(),
         };
         let session = Self::new(config, thread, phase, Some(dialer));
-        if keeps_pipe(config.port.kind, &config.options) {
+        if pipe_life(config.port.kind, &config.options) != PipeLife::Connection {
             let mut core = lock(&session.core);
             core.attach(&session, &given_name(&config.options)).ok()?;
         }
@@ -340,14 +341,30 @@ fn given_name(options: &SocketOptions) -> Frame {
     Frame::from(options.connect_routing_id.as_deref().unwrap_or_default())
 }
 
-/// Whether the pipe outlives a connection.
-fn keeps_pipe(kind: SocketType, options: &SocketOptions) -> bool {
-    !options.immediate
-        && match kind {
-            SocketType::Pair | SocketType::Dealer | SocketType::Req | SocketType::Push => true,
-            SocketType::Router => options.connect_routing_id.is_some(),
-            _ => false,
+/// How long the pipe of a connecting session lives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PipeLife {
+    /// As long as the session: what is queued waits for the next connection.
+    Session,
+    /// From one loss of the connection to the next: a new one takes its place at once, so that what the
+    /// socket subscribes to, and sends, in the meantime goes to the next connection.
+    UntilLoss,
+    /// As long as a connection.
+    Connection,
+}
+
+fn pipe_life(kind: SocketType, options: &SocketOptions) -> PipeLife {
+    if options.immediate {
+        return PipeLife::Connection;
+    }
+    match kind {
+        SocketType::Pair | SocketType::Dealer | SocketType::Req | SocketType::Push => {
+            PipeLife::Session
         }
+        SocketType::Router if options.connect_routing_id.is_some() => PipeLife::Session,
+        SocketType::Sub | SocketType::Xsub => PipeLife::UntilLoss,
+        _ => PipeLife::Connection,
+    }
 }
 
 impl Core {
@@ -614,7 +631,8 @@ impl Core {
                     match pipe.reader.read() {
                         Read::Message(message) => {
                             if link.raw && message.byte_len() == 0 {
-                                return Err(Loss::Finished); // STREAM: an empty message closes
+                                link.outward_closed = true; // STREAM: an empty message closes
+                                break;
                             }
                             link.connection.send(message);
                         }
@@ -955,8 +973,16 @@ impl Core {
         if self.dialer.is_none() || matches!(loss, Loss::Finished) {
             return self.die(session, turn);
         }
-        if !keeps_pipe(session.config.port.kind, &session.config.options) {
+        let config = &session.config;
+        let life = pipe_life(config.port.kind, &config.options);
+        if life != PipeLife::Session {
             self.drop_pipe(session);
+        }
+        if life == PipeLife::UntilLoss
+            && self.ending.is_none()
+            && self.attach(session, &given_name(&config.options)).is_err()
+        {
+            return self.die(session, turn);
         }
         self.wait(session, turn)
     }
