@@ -1,0 +1,187 @@
+//! Connecting: from an endpoint to a stream, one attempt after the other, with back-off between them.
+//!
+//! Names are looked up elsewhere, streams connect in the background: nothing here waits.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::thread::{Next, Ready, Turn, deregister, register};
+use super::{Core, Link, Phase, Session};
+use crate::error::Errno;
+use crate::monitor::{Counters, EventKind};
+use crate::pipe::PipeEnd;
+use crate::transport::{Stream, Target, finish_connect, start_connect};
+
+impl Core {
+    pub(super) fn dial(&mut self, session: &Arc<Session>, turn: &mut Turn<'_>) -> Next {
+        let Some(dialer) = &mut self.dialer else {
+            return self.die(session, turn);
+        };
+        dialer.addresses.clear();
+        match Target::of(&dialer.target) {
+            Ok(Target::Resolved(address)) => dialer.addresses.push_back(address),
+            Ok(Target::Lookup { host, port, source }) => {
+                dialer.source = source;
+                self.phase = Phase::Resolving;
+                let ipv6 = session.config.options.ipv6;
+                turn.thread.resolve(Arc::clone(session), &host, port, ipv6);
+                return Next::Wait(None);
+            }
+            Err(_) => {} // an interface that may come yet: an attempt that failed
+        }
+        self.dial_next(session, turn)
+    }
+
+    /// Tries the addresses in turn until one connects, or is on its way to.
+    pub(super) fn dial_next(&mut self, session: &Arc<Session>, turn: &mut Turn<'_>) -> Next {
+        let options = &session.config.options;
+        while let Some(dialer) = &mut self.dialer
+            && let Some(address) = dialer.addresses.pop_front()
+        {
+            let Ok((stream, in_progress)) = start_connect(&address, options) else {
+                continue;
+            };
+            if register(turn.registry, stream.as_raw_fd(), turn.key, true).is_err() {
+                continue;
+            }
+            if !in_progress {
+                return self.link(session, turn, stream);
+            }
+            session.emit(EventKind::ConnectDelayed, Errno::INPROGRESS.0 as u32);
+            let deadline = options.connect_timeout.map(|limit| turn.now + limit);
+            self.phase = Phase::Dialing { stream, deadline };
+            return Next::Wait(deadline);
+        }
+        self.wait(session, turn)
+    }
+
+    pub(super) fn dialing(
+        &mut self,
+        session: &Arc<Session>,
+        turn: &mut Turn<'_>,
+        ready: Ready,
+    ) -> Next {
+        if self.has_nothing_to_send() {
+            return self.die(session, turn);
+        }
+        let Phase::Dialing { stream, deadline } = &self.phase else {
+            return Next::Wait(None);
+        };
+        let deadline = *deadline;
+        let failed = if ready.writable || ready.hangup {
+            match finish_connect(stream) {
+                Ok(()) => false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Next::Wait(deadline);
+                }
+                Err(_) => true,
+            }
+        } else if deadline.is_some_and(|deadline| turn.now >= deadline) {
+            true
+        } else {
+            return Next::Wait(deadline);
+        };
+        let waiting = Phase::Waiting { until: turn.now };
+        let Phase::Dialing { stream, .. } = std::mem::replace(&mut self.phase, waiting) else {
+            return Next::Wait(None);
+        };
+        if failed {
+            let fd = stream.as_raw_fd();
+            deregister(turn.registry, &stream);
+            drop(stream);
+            session.emit(EventKind::Closed, fd as u32);
+            self.dial_next(session, turn)
+        } else {
+            self.link(session, turn, stream)
+        }
+    }
+
+    pub(super) fn link(
+        &mut self,
+        session: &Arc<Session>,
+        turn: &mut Turn<'_>,
+        stream: Stream,
+    ) -> Next {
+        let config = &session.config;
+        Counters::count(&config.port.monitor.counters.connected);
+        session.emit(EventKind::Connected, stream.as_raw_fd() as u32);
+        let mut link = Link::new(stream, config, false, turn.now);
+        link.ready.readable = true;
+        link.ready.writable = true;
+        self.phase = Phase::Linked(Box::new(link));
+        match self.linked(session, turn) {
+            Ok(next) => next,
+            Err(loss) => self.lose(session, turn, loss),
+        }
+    }
+
+    /// Waits before the next attempt, with the back-off of the options and jitter on it; a session that
+    /// shall not try again ends.
+    pub(super) fn wait(&mut self, session: &Arc<Session>, turn: &mut Turn<'_>) -> Next {
+        let options = &session.config.options;
+        let (Some(dialer), Some(base)) = (&mut self.dialer, options.reconnect_delay()) else {
+            return self.die(session, turn);
+        };
+        if self.ending.is_some() && has_nothing_left(&mut self.pipe) {
+            return self.die(session, turn);
+        }
+        let delay = backoff(base, options.reconnect_ivl_max, dialer.failures);
+        dialer.failures = dialer.failures.saturating_add(1);
+        session.emit(EventKind::ConnectRetried, delay.as_millis() as u32);
+        let until = turn.now + delay;
+        self.phase = Phase::Waiting { until };
+        Next::Wait(Some(until))
+    }
+}
+
+/// Nothing in the pipe, or nobody who would write into it.
+fn has_nothing_left(pipe: &mut Option<PipeEnd>) -> bool {
+    match pipe {
+        None => true,
+        Some(pipe) => pipe.reader.is_closed() && !pipe.reader.has_message(),
+    }
+}
+
+/// The delay before attempt `failures + 1`: `base`, doubled each time up to `most` if there is one, and
+/// up to as much again at random, so that the clients of a restarted server do not come all at once.
+fn backoff(base: Duration, most: Option<Duration>, failures: u32) -> Duration {
+    let delay = match most {
+        None => base,
+        Some(most) => base
+            .saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX))
+            .min(most),
+    };
+    let jitter = delay.mul_f64(rand::random::<f64>());
+    match most {
+        None => delay + jitter,
+        Some(most) => (delay / 2 + jitter).min(most),
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_without_a_maximum_is_the_interval_and_up_to_as_much_again() {
+        let base = Duration::from_millis(100);
+        for failures in [0, 1, 40] {
+            let delay = backoff(base, None, failures);
+            assert!(delay >= base && delay <= 2 * base, "{delay:?}");
+        }
+    }
+
+    #[test]
+    fn backoff_doubles_with_jitter_and_never_exceeds_the_maximum() {
+        let base = Duration::from_millis(100);
+        let most = Duration::from_secs(1);
+        for failures in [0, 1, 3, 31, 32, 1000] {
+            let delay = backoff(base, Some(most), failures);
+            assert!(delay <= most && delay >= base / 2, "{failures} {delay:?}");
+        }
+        let far = (0..100).map(|_| backoff(base, Some(most), 10)).max();
+        assert!(far > Some(most / 2));
+    }
+}

@@ -1,0 +1,402 @@
+//! Connected: messages between the pipe and the stream, through the codec.
+//!
+//! [`Core::pump_out`] and [`Core::pump_in`] alone move messages, each within the bounds of a turn.
+
+use std::io::{self, IoSlice};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use mqcore_proto::{Config, Connection, Event, Frame, Heartbeat, Limits, PeerInfo, SocketType};
+
+use super::super::thread::{Next, READ_BUFFER, Ready, Turn, register};
+use super::{Core, Link, Loss, Phase, Session, SessionConfig};
+use crate::pattern::Properties;
+use crate::pipe::Read;
+use crate::transport::Stream;
+
+/// Bytes encoded before they are written: enough for large writes, little enough to stay in the cache.
+const OUT_BATCH: usize = 64 * 1024;
+
+/// Bytes moved in each direction in one turn: a busy session leaves the others their time.
+const TURN_BYTES: usize = 1024 * 1024;
+
+/// Slices of one vectored write.
+const SLICES: usize = 32;
+
+/// With MAXMSGSIZE set, a message of several parts may be so many times as large.
+const PARTS_AT_MAXMSGSIZE: u64 = 64;
+
+/// How long a session that has sent everything waits for the peer to close first. Closing while the peer
+/// still sends would reset the connection and could lose what it has not read.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+impl Core {
+    pub(super) fn linked(
+        &mut self,
+        session: &Arc<Session>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Next, Loss> {
+        let Phase::Linked(link) = &mut self.phase else {
+            return Ok(Next::Wait(None));
+        };
+        if !link.registered {
+            // An accepted stream comes here unregistered: its thread was not known before.
+            register(turn.registry, link.stream.as_raw_fd(), turn.key, true).map_err(Loss::Gone)?;
+            link.registered = true;
+            link.ready.readable = true;
+            link.ready.writable = true;
+        }
+        if self.pipe.is_none() && self.ending.is_some() {
+            return Err(Loss::Finished);
+        }
+        // Read first: what waits in the stream is a sign of life.
+        let more_in = self.pump_in(session, turn)?;
+        self.look_at_the_clock(turn.now)?;
+        let more_out = self.pump_out()?;
+        let Phase::Linked(link) = &mut self.phase else {
+            return Ok(Next::Wait(None));
+        };
+        if link.eof && !link.paused && !more_in {
+            return Err(Loss::Gone(io::ErrorKind::UnexpectedEof.into()));
+        }
+        if link.write_failed && !link.ready.readable && !link.paused {
+            return Err(Loss::Gone(io::ErrorKind::BrokenPipe.into()));
+        }
+        if let Some(until) = link.farewell {
+            if turn.now >= until {
+                return Err(Loss::Finished);
+            }
+            return Ok(if more_in {
+                Next::Again
+            } else {
+                Next::Wait(Some(until))
+            });
+        }
+        if link.outward_closed && link.connection.transmit_len() == 0 {
+            if !link.handshake_done || link.stream.shutdown_write().is_err() {
+                return Err(Loss::Finished);
+            }
+            if matches!(session.config.port.kind, SocketType::Push | SocketType::Pub) {
+                return Err(Loss::Finished); // its peers do not talk
+            }
+            let until = turn.now + FAREWELL;
+            link.farewell = Some(until);
+            return Ok(Next::Again);
+        }
+        if more_in || more_out {
+            Ok(Next::Again)
+        } else {
+            Ok(Next::Wait(link.connection.poll_timeout()))
+        }
+    }
+
+    pub(super) fn look_at_the_clock(&mut self, now: Instant) -> Result<(), Loss> {
+        let Phase::Linked(link) = &mut self.phase else {
+            return Ok(());
+        };
+        if link
+            .connection
+            .poll_timeout()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            if link.paused {
+                // It is we who do not read: the peer's silence says nothing about it.
+                link.connection.handle_back_pressure(now);
+            }
+            link.connection.handle_timeout(now).map_err(Loss::Peer)?;
+        }
+        Ok(())
+    }
+
+    /// Moves what the socket wrote into the stream. True if it stopped for fairness.
+    pub(super) fn pump_out(&mut self) -> Result<bool, Loss> {
+        let Phase::Linked(link) = &mut self.phase else {
+            return Ok(false);
+        };
+        let mut moved = 0;
+        loop {
+            if link.handshake_done
+                && !link.outward_closed
+                && let Some(pipe) = &mut self.pipe
+            {
+                while link.connection.transmit_len() < OUT_BATCH {
+                    match pipe.reader.read() {
+                        Read::Message(message) => {
+                            if link.raw && message.byte_len() == 0 {
+                                link.outward_closed = true; // STREAM: an empty message closes
+                                break;
+                            }
+                            link.connection.send(message);
+                        }
+                        Read::Empty => break,
+                        Read::Closed => {
+                            link.outward_closed = true;
+                            break;
+                        }
+                    }
+                }
+            }
+            if link.write_failed {
+                link.connection.transmitted(link.connection.transmit_len());
+                return Ok(false);
+            }
+            if link.connection.transmit_len() == 0 || !link.ready.writable {
+                return Ok(false);
+            }
+            let written = {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let count = link.connection.transmit_slices(&mut slices);
+                link.stream.write_vectored(&slices[..count])
+            };
+            match written {
+                Ok(count) => {
+                    link.connection.transmitted(count);
+                    moved += count;
+                    if moved >= TURN_BYTES {
+                        return Ok(true);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    link.ready.writable = false;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    // The peer reads no more, but what it sent is still ours: read on until its end.
+                    link.write_failed = true;
+                    link.ready.readable = true;
+                }
+            }
+        }
+    }
+
+    /// Moves what the stream has into the pipe. True if it stopped for fairness.
+    pub(super) fn pump_in(
+        &mut self,
+        session: &Arc<Session>,
+        turn: &mut Turn<'_>,
+    ) -> Result<bool, Loss> {
+        let mut moved = 0;
+        if !self.decode(session, None, turn.now)? {
+            return Ok(false);
+        }
+        let mut more = false;
+        loop {
+            let Phase::Linked(link) = &mut self.phase else {
+                return Ok(false);
+            };
+            if !link.ready.readable || link.eof {
+                break;
+            }
+            if moved >= TURN_BYTES {
+                more = true;
+                break;
+            }
+            let body = match link.farewell {
+                None => link.connection.body_buffer(),
+                Some(_) => None, // nobody is interested any more
+            };
+            let (read, wanted, into_body) = match body {
+                Some(body) => {
+                    let wanted = body.capacity() - body.len();
+                    (link.stream.read_into_spare(body), wanted, true)
+                }
+                None => (link.stream.read(turn.buffer), READ_BUFFER, false),
+            };
+            match read {
+                Ok(0) => link.eof = true,
+                Ok(count) => {
+                    moved += count;
+                    if count < wanted && !link.ready.hangup {
+                        // A short read emptied the stream; more of it is a new edge.
+                        link.ready.readable = false;
+                    }
+                    let bytes = if into_body {
+                        &[][..]
+                    } else {
+                        &turn.buffer[..count]
+                    };
+                    if !self.decode(session, Some(bytes), turn.now)? {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    link.ready.readable = false;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => link.eof = true,
+            }
+        }
+        Ok(more)
+    }
+
+    /// Decodes `fresh` bytes (or what was left over when the pipe was full) into the pipe. False if the
+    /// pipe is full: the rest is kept, and the pipe's reader calls when there is room.
+    pub(super) fn decode(
+        &mut self,
+        session: &Arc<Session>,
+        fresh: Option<&[u8]>,
+        now: Instant,
+    ) -> Result<bool, Loss> {
+        let Phase::Linked(link) = &mut self.phase else {
+            return Ok(true);
+        };
+        let mut kept = match fresh {
+            Some(_) => Vec::new(),
+            None => std::mem::take(&mut link.input),
+        };
+        link.paused = false;
+        let mut input = fresh.unwrap_or(&kept);
+        let mut unflushed = false;
+        let outcome = loop {
+            let Phase::Linked(link) = &mut self.phase else {
+                break Ok(true);
+            };
+            if link.farewell.is_some() {
+                break Ok(true); // nobody is interested any more
+            }
+            if let Some(pipe) = &mut self.pipe
+                && link.handshake_done
+                && !pipe.writer.has_room()
+                && !pipe.writer.is_closed()
+            {
+                link.paused = true;
+                let rest = input.len();
+                link.input = match fresh {
+                    Some(fresh) => fresh[fresh.len() - rest..].to_vec(),
+                    None => {
+                        kept.drain(..kept.len() - rest);
+                        kept
+                    }
+                };
+                break Ok(false);
+            }
+            match link.connection.receive(&mut input, now) {
+                Ok(None) => break Ok(true),
+                Ok(Some(Event::Message(message))) => {
+                    if let Some(pipe) = &mut self.pipe
+                        && !pipe.writer.is_closed()
+                    {
+                        link.answerable = true;
+                        pipe.writer.write(message);
+                        unflushed = true;
+                    }
+                }
+                Ok(Some(Event::Ready(info))) => {
+                    if let Err(loss) = self.greet(session, info) {
+                        break Err(loss);
+                    }
+                }
+                Err(error) => break Err(Loss::Peer(error)),
+            }
+        };
+        if unflushed && let Some(pipe) = &mut self.pipe {
+            pipe.writer.flush();
+        }
+        if let Phase::Linked(link) = &mut self.phase {
+            let ignored = link.connection.take_ignored();
+            if ignored > 0 {
+                let unexpected = &session.config.port.drops.unexpected;
+                unexpected.fetch_add(ignored, Ordering::Relaxed);
+            }
+        }
+        outcome
+    }
+
+    /// Writes an answer at once, on the application's thread; false if the I/O thread must do it.
+    pub(super) fn answer(&mut self) -> bool {
+        let Phase::Linked(link) = &mut self.phase else {
+            return false;
+        };
+        if !link.answerable
+            || !link.handshake_done
+            || !link.ready.writable
+            || link.farewell.is_some()
+            || link.connection.transmit_len() > 0
+        {
+            return false;
+        }
+        link.answerable = false;
+        match self.pump_out() {
+            // Whatever is left is for the I/O thread: the end of the pipe, a failure, a full stream's
+            // next edge comes to it by itself.
+            Ok(more) => {
+                let Phase::Linked(link) = &self.phase else {
+                    return false;
+                };
+                !more && !link.outward_closed && !link.write_failed
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+impl Link {
+    pub(super) fn new(
+        stream: Stream,
+        session: &SessionConfig,
+        accepted: bool,
+        now: Instant,
+    ) -> Self {
+        let options = &session.options;
+        let kind = session.port.kind;
+        let mut config = Config::new(kind);
+        config.routing_id = Frame::from(&options.routing_id[..]);
+        config.properties.clone_from(&options.metadata);
+        config.as_server = accepted;
+        // Parts add up: who bounds one of them gets all of them bounded, with room for many.
+        let max_message = u64::try_from(session.max_message).unwrap_or(0);
+        config.limits = Limits {
+            max_frame: options.maxmsgsize,
+            max_message: match options.maxmsgsize {
+                None => max_message,
+                Some(part) => max_message.min(part.saturating_mul(PARTS_AT_MAXMSGSIZE)),
+            },
+            ..Limits::default()
+        };
+        config.heartbeat = options.heartbeat_ivl.map(|interval| Heartbeat {
+            interval,
+            timeout: options.heartbeat_patience().unwrap_or(interval),
+            ttl: options.heartbeat_ttl,
+        });
+        config.handshake_timeout = options.handshake_ivl;
+        Self {
+            stream,
+            connection: Connection::new(config, now),
+            input: Vec::new(),
+            ready: Ready::default(),
+            registered: !accepted,
+            raw: kind == SocketType::Stream,
+            paused: false,
+            eof: false,
+            write_failed: false,
+            handshake_done: false,
+            outward_closed: false,
+            answerable: false,
+            farewell: None,
+        }
+    }
+
+    /// Tries once to send what is encoded: an ERROR command that tells the peer why.
+    pub(super) fn say_goodbye(&mut self) {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = self.connection.transmit_slices(&mut slices);
+        if count > 0 {
+            let _ = self.stream.write_vectored(&slices[..count]);
+        }
+    }
+}
+
+/// The properties of a connection, for the messages that come over it: what the peer may say of itself,
+/// and what only we say.
+pub(super) fn metadata(stream: &Stream, info: &PeerInfo) -> Properties {
+    let mut properties: Vec<(String, String)> = info
+        .properties
+        .iter()
+        .map(|(name, value)| (name.clone(), String::from_utf8_lossy(value).into_owned()))
+        .collect();
+    properties.push(("Peer-Address".into(), stream.peer_description()));
+    properties.push(("__fd".into(), stream.as_raw_fd().to_string()));
+    properties.into()
+}

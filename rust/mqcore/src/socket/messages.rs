@@ -1,0 +1,338 @@
+//! Sending and receiving, at once or with a deadline, whole messages or part by part.
+//!
+//! A call that waits does so outside every lock: it notes where its direction's signals stand, tries, and
+//! sleeps until they have moved.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use mqcore_proto::{Frame, Message, SocketType};
+
+use super::{Inner, Socket, after, closed};
+use crate::error::{Errno, Error, Result};
+use crate::pattern::{Command, Half, Incoming, Outgoing, Properties, Refusal, takes_commands};
+use crate::port::Inbox;
+use crate::sync::{Event, Woken, lock};
+
+/// A send that was not done: why, and what was to be sent, unchanged.
+pub type NotSent<T> = (Error, T);
+
+pub(super) struct Sending {
+    /// `None` after the close.
+    pub(super) half: Option<Box<dyn Outgoing>>,
+    /// The parts so far of a message that is sent in parts.
+    pub(super) parts: Vec<Frame>,
+}
+
+pub(super) struct Receiving {
+    /// `None` after the close.
+    pub(super) half: Option<Box<dyn Incoming>>,
+    /// What is left of a message that is received in parts.
+    pub(super) rest: std::vec::IntoIter<Frame>,
+}
+
+impl Socket {
+    /// Sends a whole message, if that can be done now.
+    ///
+    /// # Errors
+    /// EAGAIN without room, EFSM out of turn, EHOSTUNREACH without such a peer, ENOTSUP for a type that
+    /// only receives, ETERM, ENOTSOCK; each with the message back.
+    pub fn try_send(&self, message: Message) -> std::result::Result<(), NotSent<Message>> {
+        let inner = &*self.inner;
+        let sent = {
+            let mut sending = lock(&inner.outgoing);
+            match sending.fresh(inner) {
+                Err(error) => Err((error, message)),
+                Ok(half) => half
+                    .try_send(message)
+                    .map_err(|(refusal, message)| (refused(inner.kind, refusal), message)),
+            }
+        };
+        inner.rearm();
+        sent
+    }
+
+    /// Sends one part of a message; `more` says that others follow. The message goes when it is
+    /// complete; whether it can be taken is decided at its first part.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send), with the part back; the parts before stay.
+    pub fn try_send_part(
+        &self,
+        part: Frame,
+        more: bool,
+    ) -> std::result::Result<(), NotSent<Frame>> {
+        let inner = &*self.inner;
+        let sent = {
+            let mut sending = lock(&inner.outgoing);
+            sending.send_part(inner, part, more)
+        };
+        inner.rearm();
+        sent
+    }
+
+    /// As [`try_send`](Self::try_send), but waits for room until `deadline` (`None`: for ever).
+    ///
+    /// # Errors
+    /// Also EINTR when a signal handler ran on this thread: call again.
+    pub fn send_until(
+        &self,
+        mut message: Message,
+        deadline: Option<Instant>,
+    ) -> std::result::Result<(), NotSent<Message>> {
+        loop {
+            let seen = self.signals().writable.epoch();
+            match self.try_send(message) {
+                Err((error, back)) if error.errno() == Errno::AGAIN => {
+                    message = back;
+                    if let Err(error) = wait(&self.signals().writable, seen, deadline) {
+                        return Err((error, message));
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// As [`try_send_part`](Self::try_send_part), but waits for room until `deadline`.
+    ///
+    /// # Errors
+    /// Also EINTR when a signal handler ran on this thread: call again.
+    pub fn send_part_until(
+        &self,
+        mut part: Frame,
+        more: bool,
+        deadline: Option<Instant>,
+    ) -> std::result::Result<(), NotSent<Frame>> {
+        loop {
+            let seen = self.signals().writable.epoch();
+            match self.try_send_part(part, more) {
+                Err((error, back)) if error.errno() == Errno::AGAIN => {
+                    part = back;
+                    if let Err(error) = wait(&self.signals().writable, seen, deadline) {
+                        return Err((error, part));
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Takes a whole message (or what is left of one, after [`try_recv_part`](Self::try_recv_part)).
+    ///
+    /// # Errors
+    /// EAGAIN if there is none, EFSM out of turn, ENOTSUP for a type that only sends, ETERM, ENOTSOCK.
+    pub fn try_recv(&self) -> Result<Message> {
+        let inner = &*self.inner;
+        let message = lock(&inner.incoming).whole(inner);
+        inner.rearm();
+        message
+    }
+
+    /// Takes the next part of a message, and says whether others of it follow.
+    ///
+    /// # Errors
+    /// As [`try_recv`](Self::try_recv); never EAGAIN in the middle of a message.
+    pub fn try_recv_part(&self) -> Result<(Frame, bool)> {
+        let inner = &*self.inner;
+        let part = {
+            let mut receiving = lock(&inner.incoming);
+            if let Some(frame) = receiving.rest.next() {
+                let more = receiving.rest.len() > 0;
+                inner.partly_read.store(more, Ordering::Relaxed);
+                Ok((frame, more))
+            } else {
+                receiving
+                    .whole(inner)
+                    .map(|message| match message.into_single() {
+                        Ok(frame) => (frame, false),
+                        Err(message) => {
+                            let mut frames = message.into_frames().into_iter();
+                            let first = frames.next().unwrap_or_default();
+                            let more = frames.len() > 0;
+                            inner.partly_read.store(more, Ordering::Relaxed);
+                            receiving.rest = frames;
+                            (first, more)
+                        }
+                    })
+            }
+        };
+        inner.rearm();
+        part
+    }
+
+    /// As [`try_recv`](Self::try_recv), but waits for a message until `deadline` (`None`: for ever).
+    ///
+    /// # Errors
+    /// Also EINTR when a signal handler ran on this thread: call again.
+    pub fn recv_until(&self, deadline: Option<Instant>) -> Result<Message> {
+        self.receive(deadline, Self::try_recv)
+    }
+
+    /// As [`try_recv_part`](Self::try_recv_part), but waits for a message until `deadline`.
+    ///
+    /// # Errors
+    /// Also EINTR when a signal handler ran on this thread: call again.
+    pub fn recv_part_until(&self, deadline: Option<Instant>) -> Result<(Frame, bool)> {
+        self.receive(deadline, Self::try_recv_part)
+    }
+
+    fn receive<T>(
+        &self,
+        deadline: Option<Instant>,
+        attempt: impl Fn(&Self) -> Result<T>,
+    ) -> Result<T> {
+        loop {
+            let seen = self.signals().readable.epoch();
+            match attempt(self) {
+                Err(error) if error.errno() == Errno::AGAIN => {
+                    wait(&self.signals().readable, seen, deadline)?;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// When a send that begins now gives up (SNDTIMEO); `None` is never.
+    pub fn send_deadline(&self) -> Option<Instant> {
+        let span = lock(&self.inner.options).sndtimeo;
+        span.map(|span| after(Instant::now(), span))
+    }
+
+    /// When a receive that begins now gives up (RCVTIMEO); `None` is never.
+    pub fn receive_deadline(&self) -> Option<Instant> {
+        let span = lock(&self.inner.options).rcvtimeo;
+        span.map(|span| after(Instant::now(), span))
+    }
+
+    /// The properties of the connection that the message received last came over: `Socket-Type`,
+    /// `Peer-Address`, `Identity`, `X-...`; none over inproc, and for messages that nobody sent.
+    pub fn last_properties(&self) -> Properties {
+        let incoming = lock(&self.inner.incoming);
+        let peer = incoming.half.as_ref().and_then(|half| half.last_peer());
+        peer.map(|peer| lock(&peer.metadata).clone())
+            .unwrap_or_default()
+    }
+}
+
+fn refused(kind: SocketType, refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::Again => Errno::AGAIN.into(),
+        Refusal::Unreachable => Errno::HOSTUNREACH.into(),
+        Refusal::State(expected) => Error::new(Errno::FSM, expected),
+        Refusal::Unsupported => Error::new(
+            Errno::NOTSUP,
+            format!("a {} socket does not do this", kind.name()),
+        ),
+        Refusal::Invalid(why) => Error::new(Errno::INVAL, why),
+    }
+}
+
+fn news(inbox: &Inbox, handle: impl FnMut(Command)) {
+    if inbox.is_pending() {
+        inbox.drain(handle);
+    }
+}
+
+impl Sending {
+    /// The half, with the news taken in.
+    #[inline]
+    pub(super) fn fresh(&mut self, inner: &Inner) -> Result<&mut dyn Outgoing> {
+        inner.check()?;
+        let lockstep = matches!(inner.kind, SocketType::Req | SocketType::Rep);
+        if lockstep && inner.partly_read.load(Ordering::Relaxed) {
+            return Err(Error::new(
+                Errno::FSM,
+                "parts of the message received last are unread; receive them before sending",
+            ));
+        }
+        let half = self.half.as_deref_mut().ok_or_else(closed)?;
+        if takes_commands(inner.kind).contains(Half::Outgoing) {
+            news(&inner.port.outbox, |command| half.handle(command));
+        }
+        Ok(half)
+    }
+}
+
+impl Receiving {
+    #[inline]
+    pub(super) fn fresh(&mut self, inner: &Inner) -> Result<&mut dyn Incoming> {
+        inner.check()?;
+        let half = self.half.as_deref_mut().ok_or_else(closed)?;
+        if takes_commands(inner.kind).contains(Half::Incoming) {
+            news(&inner.port.inbox, |command| half.handle(command));
+        }
+        Ok(half)
+    }
+
+    /// The next whole message of the pattern, or what is left of one received in parts.
+    pub(super) fn whole(&mut self, inner: &Inner) -> Result<Message> {
+        if self.rest.len() > 0 {
+            inner.check()?;
+            inner.partly_read.store(false, Ordering::Relaxed);
+            let rest = std::mem::take(&mut self.rest).collect();
+            return Ok(Message::from_frames(rest));
+        }
+        let message = self
+            .fresh(inner)?
+            .try_recv()
+            .map_err(|refusal| refused(inner.kind, refusal))?;
+        inner.partly_read.store(false, Ordering::Relaxed);
+        Ok(message)
+    }
+}
+
+impl Sending {
+    fn send_part(
+        &mut self,
+        inner: &Inner,
+        part: Frame,
+        more: bool,
+    ) -> std::result::Result<(), NotSent<Frame>> {
+        let first = self.parts.is_empty();
+        let half = match self.fresh(inner) {
+            Ok(half) => half,
+            Err(error) => return Err((error, part)),
+        };
+        if more {
+            if first && let Err(refusal) = half.check(&part) {
+                return Err((refused(inner.kind, refusal), part));
+            }
+            self.parts.push(part);
+            return Ok(());
+        }
+        let message = if first {
+            Message::from(part)
+        } else {
+            let mut parts = std::mem::take(&mut self.parts);
+            parts.push(part);
+            Message::from_frames(parts)
+        };
+        let Some(half) = self.half.as_deref_mut() else {
+            return Ok(());
+        };
+        match half.try_send(message) {
+            Ok(()) => Ok(()),
+            Err((refusal, message)) => {
+                let mut parts = message.into_frames();
+                let part = parts.pop().unwrap_or_default();
+                if first || refusal == Refusal::Again {
+                    // Another thread's message took the room that the first part found: once more.
+                    self.parts = parts;
+                    return Err((refused(inner.kind, refusal), part));
+                }
+                // The peer went away in the middle: the message is dropped as a whole.
+                inner.port.drops.unroutable.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn wait(event: &Event, seen: u32, deadline: Option<Instant>) -> Result<()> {
+    match event.wait(seen, deadline) {
+        Woken::Signalled => Ok(()),
+        Woken::TimedOut => Err(Errno::AGAIN.into()),
+        Woken::Interrupted => Err(Errno::INTR.into()),
+    }
+}
