@@ -20,9 +20,7 @@ use crate::context::Context;
 use crate::endpoint::Endpoint;
 use crate::error::{Errno, Error, Result};
 use crate::options::{Change, Live, OptionValue, Reading, SocketOptions};
-use crate::pattern::{
-    Command, Incoming, Outgoing, PatternOption, Setup, is_split, new as new_pattern,
-};
+use crate::pattern::{Command, PatternOption, Setup, is_split, new as new_pattern};
 use crate::pipe::Wake;
 use crate::port::{POLLIN, POLLOUT, Port, Signals, Tend, next_id};
 use crate::sync::{Alive, lock};

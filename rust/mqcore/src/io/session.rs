@@ -23,7 +23,7 @@ mod dialing;
 mod traffic;
 
 use std::collections::VecDeque;
-use std::io::{self};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
