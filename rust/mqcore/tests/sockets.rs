@@ -390,3 +390,17 @@ fn what_was_sent_before_the_close_arrives() {
         pull.close();
     });
 }
+
+#[test]
+fn closed_socket_with_nothing_to_send_does_not_wait_for_a_silent_server() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let context = Context::new();
+    let push = socket(&context, SocketType::Push);
+    push.connect(&format!("tcp://{}", server.local_addr().unwrap()))
+        .unwrap();
+    let (_silent, _) = server.accept().unwrap();
+    push.close();
+    context
+        .term(deadline())
+        .expect("the handshake's 30 seconds are not waited for");
+}

@@ -11,7 +11,6 @@ use super::super::thread::{Next, Ready, Turn, deregister, register};
 use super::{Core, Link, Phase, Session};
 use crate::error::Errno;
 use crate::monitor::{Counters, EventKind};
-use crate::pipe::PipeEnd;
 use crate::transport::{Stream, Target, finish_connect, start_connect};
 
 impl Core {
@@ -120,27 +119,19 @@ impl Core {
     /// Waits before the next attempt, with the back-off of the options and jitter on it; a session that
     /// shall not try again ends.
     pub(super) fn wait(&mut self, session: &Arc<Session>, turn: &mut Turn<'_>) -> Next {
+        if self.has_nothing_to_send() {
+            return self.die(session, turn);
+        }
         let options = &session.config.options;
         let (Some(dialer), Some(base)) = (&mut self.dialer, options.reconnect_delay()) else {
             return self.die(session, turn);
         };
-        if self.ending.is_some() && has_nothing_left(&mut self.pipe) {
-            return self.die(session, turn);
-        }
         let delay = backoff(base, options.reconnect_ivl_max, dialer.failures);
         dialer.failures = dialer.failures.saturating_add(1);
         session.emit(EventKind::ConnectRetried, delay.as_millis() as u32);
         let until = turn.now + delay;
         self.phase = Phase::Waiting { until };
         Next::Wait(Some(until))
-    }
-}
-
-/// Nothing in the pipe, or nobody who would write into it.
-fn has_nothing_left(pipe: &mut Option<PipeEnd>) -> bool {
-    match pipe {
-        None => true,
-        Some(pipe) => pipe.reader.is_closed() && !pipe.reader.has_message(),
     }
 }
 

@@ -48,8 +48,8 @@ impl Core {
             link.ready.readable = true;
             link.ready.writable = true;
         }
-        if self.pipe.is_none() && self.ending.is_some() {
-            return Err(Loss::Finished);
+        if !link.handshake_done && self.has_nothing_to_send() {
+            return Err(Loss::Finished); // there is nothing to shake hands for
         }
         // Read first: what waits in the stream is a sign of life.
         let more_in = self.pump_in(session, turn)?;
