@@ -65,8 +65,9 @@ lint: venv ## Check format, clippy, ruff and mypy
 	$(BIN)/mypy --strict python/mqcore demo benches
 
 .PHONY: test
-test: lint ## Everything: lint, Rust tests, build, pytest (the same in CI)
+test: lint ## Everything: lint, Rust tests, model checks, build, pytest (the same in CI)
 	cargo test --locked --workspace
+	$(MAKE) --no-print-directory loom
 	$(MAKE) --no-print-directory build
 	$(BIN)/python -m pytest tests
 
