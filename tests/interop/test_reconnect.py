@@ -8,6 +8,7 @@ from peers.fixtures import PEER_MODULES
 from peers.process import PeerProcess
 from peers.subject import zmq
 from peers.waiting import eventually
+from peers.watch import Watch
 
 FAST = {"RECONNECT_IVL": 10, "RECONNECT_IVL_MAX": 100}
 
@@ -98,7 +99,10 @@ def test_peer_finds_our_server_restarted(start_peer, endpoint, transport):
         context = zmq.Context()
         server = context.socket(zmq.ROUTER)
         server.set(zmq.RCVTIMEO, 10_000)
-        eventually(lambda server=server: not bound(server, where))
+        with Watch(server) as watch:
+            eventually(lambda server=server: not bound(server, where))
+            # What they send before they have noticed the loss goes to the old life, and is lost with it.
+            watch.wait(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         theirs.send([b"life %d" % life])
         identity, question = server.recv_multipart()
         assert question == b"life %d" % life

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Instant;
 
@@ -107,8 +107,8 @@ impl Signals {
 
     #[inline]
     fn ring_if_watched(&self) {
-        // SeqCst on both sides (the events' additions, `watch`): a watcher that is not seen here finds
-        // the news when it looks after registering.
+        // A watcher that is not seen here finds the news when it looks after registering.
+        fence(Ordering::SeqCst);
         if self.watched.load(Ordering::SeqCst) {
             self.ring();
         }
@@ -128,6 +128,7 @@ impl Signals {
     pub(crate) fn watch(&self, watcher: &Arc<Watcher>) {
         lock(&self.watchers).push(Arc::clone(watcher));
         self.watched.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst); // against the one in `ring_if_watched`
     }
 
     pub(crate) fn unwatch(&self, watcher: &Arc<Watcher>) {
@@ -147,6 +148,7 @@ impl Signals {
             let _ = self.fd.set(bell);
             let _watchers = lock(&self.watchers);
             self.watched.store(true, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
         }
         Ok(self.fd.get().expect("set above and never taken"))
     }
@@ -458,9 +460,7 @@ impl Port {
             self.inbox.post(attach(Some(end.reader), Some(end.writer)));
         }
         drop(peers);
-        if let Some(socket) = self.tender.get().and_then(Weak::upgrade) {
-            socket.tend();
-        }
+        self.tend();
         true
     }
 
@@ -507,11 +507,39 @@ impl Port {
         }
     }
 
-    /// Tells the pattern to send no more to a peer.
+    /// Makes the pattern send no more to a peer. The caller holds no lock of a session or a half.
     pub(crate) fn detach(&self, pipe: PipeId) {
+        if self.is_closed() {
+            return;
+        }
         self.outbox.post(Command::Detach(pipe));
         if is_split(self.kind) {
             self.inbox.post(Command::Detach(pipe));
+        }
+        self.tend();
+    }
+
+    /// Lets the socket take in its news, if it is still there.
+    fn tend(&self) {
+        if let Some(socket) = self.tender.get().and_then(Weak::upgrade) {
+            socket.tend();
+        }
+    }
+
+    /// Whether a pipe is live.
+    pub(crate) fn has(&self, pipe: PipeId) -> bool {
+        lock(&self.peers).contains_key(&pipe)
+    }
+
+    /// Forgets the pipes of an endpoint.
+    pub(crate) fn forget_endpoint(&self, endpoint: u64) {
+        let pipes: Vec<PipeId> = lock(&self.peers)
+            .iter()
+            .filter(|(_, entry)| entry.endpoint == endpoint)
+            .map(|(&pipe, _)| pipe)
+            .collect();
+        for pipe in pipes {
+            self.forget(pipe);
         }
     }
 

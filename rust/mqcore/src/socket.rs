@@ -314,6 +314,10 @@ impl Socket {
             Box::new(move |message| sender.try_send(message).is_ok()),
         );
         *current = Some(reporter);
+        drop(current);
+        if inner.port.is_closed() {
+            inner.stop_monitor(); // the close came too early to do it
+        }
         Ok(())
     }
 
@@ -384,7 +388,7 @@ impl Inner {
         let bonds = std::mem::take(&mut lock(&self.bonds).list);
         for bond in &bonds {
             match &bond.kind {
-                BondKind::Bind(acceptor) => acceptor.close(),
+                BondKind::Bind(acceptor) => acceptor.close(deadline),
                 BondKind::Connect(session) => session.end_by(deadline),
                 BondKind::InprocBind | BondKind::InprocConnect => {}
             }
@@ -406,13 +410,19 @@ impl Inner {
         self.port.outbox.drain(drop);
         self.port.inbox.drain(drop);
         self.context.names().forget(&self.port);
+        self.stop_monitor();
+        self.context.leave(self.id);
+        self.port.signals.notify(true, true);
+        *lock(&self.alive) = None;
+    }
+}
+
+impl Inner {
+    fn stop_monitor(&self) {
         self.port.monitor.stop();
         if let Some(reporter) = lock(&self.monitor).take() {
             reporter.close();
         }
-        self.context.leave(self.id);
-        self.port.signals.notify(true, true);
-        *lock(&self.alive) = None;
     }
 }
 

@@ -20,8 +20,9 @@ pub(super) enum Command {
     Resolved(Arc<Session>, io::Result<Vec<SocketAddr>>),
     /// A session shall end: what is queued goes out until the deadline (`None`: for ever).
     End(Arc<Session>, Option<Instant>),
-    /// A listener was closed: sessions that came from it and are still in their handshake end.
-    Unlisten(Arc<Acceptor>),
+    /// A listener was closed: sessions that came from it end, by the deadline at the latest; those still
+    /// in their handshake at once.
+    Unlisten(Arc<Acceptor>, Option<Instant>),
     /// The thread shall end.
     Stop,
 }

@@ -17,8 +17,8 @@ use crate::transport::Listener;
 /// Connections taken in one turn, so that a flood of them leaves the others their time.
 const PER_TURN: usize = 64;
 
-/// How long accepting pauses when the process has no descriptor left.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+/// How long accepting pauses after a failure that is the machine's, as when no descriptor is left.
+const FAILED_PAUSE: Duration = Duration::from_millis(100);
 
 /// A listening endpoint. Closing is at once and from any thread; the I/O thread tidies up afterwards.
 pub(crate) struct Acceptor {
@@ -62,9 +62,9 @@ impl Acceptor {
         self.config.endpoint
     }
 
-    /// Frees the address. Connections that were accepted before stay, but for those still in their
-    /// handshake.
-    pub(crate) fn close(self: &Arc<Self>) {
+    /// Frees the address at once, and ends the connections that were accepted: what is queued for them
+    /// goes out until `deadline` (`None`: for ever).
+    pub(crate) fn close(self: &Arc<Self>, deadline: Option<Instant>) {
         let listener = lock(&self.state).listener.take();
         if let Some(listener) = listener {
             let fd = listener.as_raw_fd();
@@ -74,7 +74,7 @@ impl Acceptor {
                 .monitor
                 .emit(EventKind::Closed, fd as u32, &self.config.address);
             // Its children may live on any of the threads.
-            self.pool.unlisten(self);
+            self.pool.unlisten(self, deadline);
         }
     }
 
@@ -120,11 +120,10 @@ impl Acceptor {
                 Err(error) => {
                     let number = error.raw_os_error().unwrap_or(0);
                     monitor.emit(EventKind::AcceptFailed, number as u32, &self.config.address);
-                    if is_exhaustion(&error) {
-                        let until = turn.now + EXHAUSTED_PAUSE;
-                        state.paused_until = Some(until);
-                        return Next::Wait(Some(until));
-                    }
+                    // Trying again at once would only spin, most of all without descriptors left.
+                    let until = turn.now + FAILED_PAUSE;
+                    state.paused_until = Some(until);
+                    return Next::Wait(Some(until));
                 }
             }
         }
@@ -137,13 +136,4 @@ impl Drop for Acceptor {
         // The thread drops an acceptor that was never closed only when it stops: nothing to tell then.
         let _ = lock(&self.state).listener.take();
     }
-}
-
-/// Out of descriptors or memory: trying again at once would only spin.
-fn is_exhaustion(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
-    )
 }

@@ -35,7 +35,7 @@ use mqcore_proto::{Connection, Frame, Message, PeerInfo, ProtocolError, SocketTy
 use super::command::Command;
 use super::thread::{IoThread, Next, Ready, Turn, deregister};
 use crate::endpoint::{Endpoint, TcpAddress};
-use crate::error::Errno;
+use crate::error::{Errno, Error};
 use crate::monitor::{Counters, EventKind};
 use crate::options::SocketOptions;
 use crate::pattern::{Peer, PipeId, Properties};
@@ -67,7 +67,6 @@ pub(crate) struct SessionConfig {
 /// See the head of this file.
 pub(crate) struct Session {
     me: Weak<Session>,
-    id: PipeId,
     config: SessionConfig,
     thread: Arc<IoThread>,
     /// Its place on the I/O thread; `NOWHERE` until it was adopted.
@@ -84,11 +83,13 @@ struct Core {
     /// How to connect again; `None` for an accepted connection.
     dialer: Option<Dialer>,
     pipe: Option<PipeEnd>,
+    /// The pipe's id at the port; that of the last one if there is none.
+    pipe_id: PipeId,
     /// What the socket knows of the peer of the pipe.
     peer: Option<Arc<Peer>>,
     /// Asked to end, by this time at the latest (`None` inside: whenever everything is sent).
     ending: Option<Option<Instant>>,
-    _alive: Option<Alive>,
+    alive: Option<Alive>,
 }
 
 enum Phase {
@@ -164,7 +165,6 @@ impl Session {
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
-            id: next_id(),
             thread,
             key: AtomicUsize::new(NOWHERE),
             scheduled: AtomicBool::new(false),
@@ -172,9 +172,10 @@ impl Session {
                 phase,
                 dialer,
                 pipe: None,
+                pipe_id: 0,
                 peer: None,
                 ending: None,
-                _alive: Some(config.tally.enter()),
+                alive: Some(config.tally.enter()),
             }),
             config: config.clone(),
         })
@@ -197,7 +198,7 @@ impl Session {
         config: &SessionConfig,
         target: Endpoint,
         thread: Arc<IoThread>,
-    ) -> Option<Arc<Self>> {
+    ) -> crate::error::Result<Arc<Self>> {
         let dialer = Dialer {
             target,
             addresses: VecDeque::new(),
@@ -211,9 +212,18 @@ impl Session {
         let session = Self::new(config, thread, phase, Some(dialer));
         if pipe_life(config.port.kind, &config.options) != PipeLife::Connection {
             let mut core = lock(&session.core);
-            core.attach(&session, &given_name(&config.options)).ok()?;
+            match core.attach(&session, &given_name(&config.options)) {
+                Ok(()) => {}
+                Err(Loss::Refused) => {
+                    return Err(Error::new(
+                        Errno::ADDRINUSE,
+                        "CONNECT_ROUTING_ID is the routing id of a live peer; choose another",
+                    ));
+                }
+                Err(_) => return Err(Errno::NOTSOCK.into()),
+            }
         }
-        Some(session)
+        Ok(session)
     }
 
     /// Asks it to end: what is queued goes out until `deadline` (`None`: for ever).
@@ -245,21 +255,40 @@ impl Session {
     }
 
     pub(super) fn set_ending(&self, deadline: Option<Instant>) {
-        let mut core = lock(&self.core);
-        core.ending = match core.ending {
-            Some(Some(earlier)) if deadline.is_none_or(|deadline| earlier < deadline) => {
-                Some(Some(earlier))
-            }
-            _ => Some(deadline),
+        let attached = {
+            let mut core = lock(&self.core);
+            core.ending = match core.ending {
+                Some(Some(earlier)) if deadline.is_none_or(|deadline| earlier < deadline) => {
+                    Some(Some(earlier))
+                }
+                _ => Some(deadline),
+            };
+            core.pipe.is_some().then_some(core.pipe_id)
         };
+        // Whoever asked may not have known of a pipe that was attached in the meantime.
+        if let Some(pipe) = attached {
+            self.config.port.detach(pipe);
+        }
     }
 
-    /// The listener it came from is closed: if the socket does not know it yet, it ends.
-    pub(super) fn orphaned(&self) {
+    /// The listener it came from is closed: if the socket does not know it yet, it ends at once, else as
+    /// the others that it accepted.
+    pub(super) fn orphaned(&self, deadline: Option<Instant>) {
+        let unknown = lock(&self.core).pipe.is_none();
+        self.set_ending(if unknown {
+            Some(Instant::now())
+        } else {
+            deadline
+        });
+    }
+
+    /// Its thread ends, or it never begins: let go of everything.
+    pub(crate) fn abandon(&self) {
         let mut core = lock(&self.core);
-        if core.pipe.is_none() {
-            core.ending = Some(Some(Instant::now()));
-        }
+        core.phase = Phase::Dead;
+        core.pipe = None;
+        core.peer = None;
+        core.alive = None;
     }
 
     /// The command to run it has arrived; the next wake posts another.
@@ -465,7 +494,8 @@ impl Core {
             endpoint,
             ..
         } = &session.config;
-        let Some(name) = port.claim(wanted, session.id) else {
+        let id = next_id();
+        let Some(name) = port.claim(wanted, id) else {
             return Err(Loss::Refused);
         };
         let conflate = options.conflates(port.kind);
@@ -485,11 +515,12 @@ impl Core {
         far.writer
             .set_waker(Waker::new(Arc::clone(session) as Arc<dyn Wake>, INWARD));
         let peer = Arc::new(Peer {
-            id: session.id,
+            id,
             routing_id: name,
             metadata: Mutex::default(),
         });
         self.pipe = Some(far);
+        self.pipe_id = id;
         self.peer = Some(Arc::clone(&peer));
         if port.attach(
             peer,
@@ -499,6 +530,8 @@ impl Core {
         ) {
             Ok(())
         } else {
+            self.pipe = None; // its waker knows the session: together they would live for ever
+            self.peer = None;
             Err(Loss::Finished)
         }
     }
@@ -570,7 +603,7 @@ impl Core {
     fn drop_pipe(&mut self, session: &Session) {
         self.pipe = None;
         self.peer = None;
-        session.config.port.forget(session.id);
+        session.config.port.forget(self.pipe_id);
     }
 
     fn die(&mut self, session: &Arc<Session>, turn: &mut Turn<'_>) -> Next {
@@ -580,7 +613,7 @@ impl Core {
             Phase::Waiting { .. } | Phase::Resolving | Phase::Dead => {}
         }
         self.drop_pipe(session);
-        self._alive = None;
+        self.alive = None;
         Next::Dead
     }
 }

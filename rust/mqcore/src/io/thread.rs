@@ -86,9 +86,26 @@ pub(super) enum Next {
 impl IoPool {
     /// Starts the threads.
     pub(crate) fn start(options: &ContextOptions, resolver: &Arc<Resolver>) -> Result<Self> {
-        let mut threads = Vec::with_capacity(options.io_threads);
-        let mut joins = Vec::with_capacity(options.io_threads);
+        let mut pool = Self {
+            threads: Vec::with_capacity(options.io_threads),
+            joins: Mutex::default(),
+        };
         for index in 0..options.io_threads {
+            if let Err(error) = pool.add(index, options, resolver) {
+                pool.stop();
+                return Err(error);
+            }
+        }
+        Ok(pool)
+    }
+
+    fn add(
+        &mut self,
+        index: usize,
+        options: &ContextOptions,
+        resolver: &Arc<Resolver>,
+    ) -> Result<()> {
+        {
             let poll = Poll::new()?;
             let thread = Arc::new(IoThread {
                 commands: Mailbox::new(),
@@ -106,13 +123,10 @@ impl IoPool {
                     let _ = pinning.pin_current_thread();
                     Loop::new(own, poll).run();
                 })?;
-            threads.push(thread);
-            joins.push(join);
+            self.threads.push(thread);
+            lock(&self.joins).push(join);
         }
-        Ok(Self {
-            threads,
-            joins: Mutex::new(joins),
-        })
+        Ok(())
     }
 
     /// The least loaded thread that `affinity` (a bit for each, 0 for all) allows.
@@ -136,9 +150,9 @@ impl IoPool {
     }
 
     /// A listener was closed.
-    pub(super) fn unlisten(&self, acceptor: &Arc<Acceptor>) {
+    pub(super) fn unlisten(&self, acceptor: &Arc<Acceptor>, deadline: Option<Instant>) {
         for thread in &self.threads {
-            thread.post(Command::Unlisten(Arc::clone(acceptor)));
+            thread.post(Command::Unlisten(Arc::clone(acceptor), deadline));
         }
     }
 
@@ -248,6 +262,17 @@ impl Loop {
     }
 
     fn run(mut self) {
+        self.work();
+        // Whoever is left belongs to a context that was dropped, not ended.
+        for (_, entry) in &self.entries {
+            if let Resident::Session(session) = &entry.resident {
+                session.abandon();
+            }
+        }
+        self.thread.commands.drain(drop);
+    }
+
+    fn work(&mut self) {
         // Signals are for the application's threads: a system call there must be interrupted, not here.
         let _ = nix::sys::signal::SigSet::all().thread_block();
         let mut events = Events::with_capacity(256);
@@ -349,7 +374,7 @@ impl Loop {
                 session.set_ending(deadline);
                 self.wake(&session);
             }
-            Command::Unlisten(acceptor) => {
+            Command::Unlisten(acceptor, deadline) => {
                 let (own, children): (Vec<usize>, Vec<usize>) = {
                     let is_own = |entry: &Entry| matches!(&entry.resident, Resident::Acceptor(one) if Arc::ptr_eq(one, &acceptor));
                     let is_child = |entry: &Entry| matches!(&entry.resident, Resident::Session(one) if one.endpoint() == acceptor.id());
@@ -364,7 +389,7 @@ impl Loop {
                         ..
                     }) = self.entries.get(key)
                     {
-                        session.orphaned();
+                        session.orphaned(deadline);
                     }
                     self.enqueue(key);
                 }

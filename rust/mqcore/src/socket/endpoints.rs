@@ -1,10 +1,11 @@
 //! Binding, connecting, and ending either.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use mqcore_proto::{Frame, SocketType};
 
-use super::Socket;
+use super::{Socket, closed};
 use crate::endpoint::Endpoint;
 use crate::error::{Errno, Error, Result};
 use crate::io::{Acceptor, Session, SessionConfig};
@@ -52,8 +53,9 @@ impl Socket {
             self.check_inproc()?;
             let name = name.clone();
             inner.context.names().bind(&name, self.side(id))?;
-            self.bond(id, endpoint.to_owned(), BondKind::InprocBind);
-            return Ok(());
+            return self
+                .bond(id, endpoint.to_owned(), BondKind::InprocBind)
+                .inspect_err(|_| inner.context.names().unbind(id));
         }
         let options = lock(&inner.options).clone();
         let pool = inner.context.pool()?;
@@ -69,8 +71,9 @@ impl Socket {
         inner.port.monitor.emit(EventKind::Listening, fd, &resolved);
         let config = self.session_config(id, &resolved, options);
         let acceptor = Acceptor::new(listener, config, thread, pool);
+        self.bond(id, resolved, BondKind::Bind(Arc::clone(&acceptor)))
+            .inspect_err(|_| acceptor.close(Some(Instant::now())))?;
         acceptor.start();
-        self.bond(id, resolved, BondKind::Bind(acceptor));
         Ok(())
     }
 
@@ -94,8 +97,11 @@ impl Socket {
             self.check_inproc()?;
             let side = self.side(id);
             lock(&inner.options).connect_routing_id = None;
-            self.bond(id, endpoint.to_owned(), BondKind::InprocConnect);
+            self.bond(id, endpoint.to_owned(), BondKind::InprocConnect)?;
             inner.context.names().connect(name, side);
+            if inner.port.is_closed() {
+                inner.context.names().forget(&inner.port); // the close came too early to do it
+            }
             return Ok(());
         }
         let mut options = lock(&inner.options).clone();
@@ -110,18 +116,11 @@ impl Socket {
         let pool = inner.context.pool()?;
         let thread = Arc::clone(pool.choose(options.affinity)?);
         let config = self.session_config(id, endpoint, options);
-        let session = Session::connecting(&config, parsed, thread).ok_or_else(|| {
-            Error::new(
-                Errno::ADDRINUSE,
-                "CONNECT_ROUTING_ID is the routing id of a live peer; choose another",
-            )
-        })?;
+        let session = Session::connecting(&config, parsed, thread)?;
         lock(&inner.options).connect_routing_id = None; // it is for one connect
-        self.bond(
-            id,
-            endpoint.to_owned(),
-            BondKind::Connect(Arc::clone(&session)),
-        );
+        let kind = BondKind::Connect(Arc::clone(&session));
+        self.bond(id, endpoint.to_owned(), kind)
+            .inspect_err(|_| session.abandon())?;
         session.start();
         Ok(())
     }
@@ -179,7 +178,7 @@ impl Socket {
         let deadline = inner.linger_deadline();
         match &bond.kind {
             BondKind::Bind(acceptor) => {
-                acceptor.close();
+                acceptor.close(deadline);
                 inner.port.detach_endpoint(bond.id, deadline);
             }
             BondKind::Connect(session) => {
@@ -190,6 +189,7 @@ impl Socket {
             BondKind::InprocConnect => {
                 inner.context.names().disconnect(bond.id);
                 inner.port.detach_endpoint(bond.id, deadline);
+                inner.port.forget_endpoint(bond.id);
             }
         }
         inner.tend();
@@ -213,10 +213,15 @@ impl Socket {
             .any(|bond| bond.address == endpoint && matches!(bond.kind, BondKind::Connect(_)))
     }
 
-    fn bond(&self, id: u64, address: String, kind: BondKind) {
+    /// Enters an endpoint. ENOTSOCK if the socket was closed in the meantime, which then does not end it.
+    fn bond(&self, id: u64, address: String, kind: BondKind) -> Result<()> {
         let mut bonds = lock(&self.inner.bonds);
+        if self.inner.port.is_closed() {
+            return Err(closed());
+        }
         bonds.last_endpoint.clone_from(&address);
         bonds.list.push(Bond { id, address, kind });
+        Ok(())
     }
 
     fn side(&self, endpoint: u64) -> Side {

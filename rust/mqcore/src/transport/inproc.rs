@@ -227,4 +227,8 @@ fn join(mut waiting: Waiting, far: &Side) {
         Arc::new(link),
         far.endpoint,
     );
+    if !waiting.near.port.has(waiting.near_pipe) {
+        // It closed before the far side was there to be told: the pipe is read to its end, its name is free.
+        far.port.forget(waiting.far_pipe);
+    }
 }

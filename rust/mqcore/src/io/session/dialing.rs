@@ -46,7 +46,8 @@ impl Core {
                 continue;
             }
             if !in_progress {
-                return self.link(session, turn, stream);
+                // Whatever is on the stream already was reported, or will be, by the registration.
+                return self.link(session, turn, stream, Ready::default());
             }
             session.emit(EventKind::ConnectDelayed, Errno::INPROGRESS.0 as u32);
             let deadline = options.connect_timeout.map(|limit| turn.now + limit);
@@ -93,7 +94,7 @@ impl Core {
             session.emit(EventKind::Closed, fd as u32);
             self.dial_next(session, turn)
         } else {
-            self.link(session, turn, stream)
+            self.link(session, turn, stream, ready)
         }
     }
 
@@ -102,13 +103,18 @@ impl Core {
         session: &Arc<Session>,
         turn: &mut Turn<'_>,
         stream: Stream,
+        ready: Ready,
     ) -> Next {
         let config = &session.config;
         Counters::count(&config.port.monitor.counters.connected);
         session.emit(EventKind::Connected, stream.as_raw_fd() as u32);
         let mut link = Link::new(stream, config, false, turn.now);
-        link.ready.readable = true;
-        link.ready.writable = true;
+        // The event that told of the connection may have told of its end too, and comes only once.
+        link.ready = Ready {
+            readable: true,
+            writable: true,
+            hangup: ready.hangup,
+        };
         self.phase = Phase::Linked(Box::new(link));
         match self.linked(session, turn) {
             Ok(next) => next,

@@ -28,9 +28,10 @@ const SLICES: usize = 32;
 /// With MAXMSGSIZE set, a message of several parts may be so many times as large.
 const PARTS_AT_MAXMSGSIZE: u64 = 64;
 
-/// How long a session that has sent everything waits for the peer to close first. Closing while the peer
-/// still sends would reset the connection and could lose what it has not read.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a session that has sent everything waits for the peer to close, where LINGER does not say.
+/// Only the peer's end tells that it has read everything. A connection that is closed before is reset by
+/// whatever the peer still sends (a PING will do), and what the kernel holds for a slow peer is lost.
+const FAREWELL: Duration = Duration::from_secs(30);
 
 impl Core {
     pub(super) fn linked(
@@ -53,8 +54,11 @@ impl Core {
         }
         // Read first: what waits in the stream is a sign of life.
         let more_in = self.pump_in(session, turn)?;
-        self.look_at_the_clock(turn.now)?;
-        let more_out = self.pump_out()?;
+        let mut more_out = false;
+        if !self.says_goodbye() {
+            self.look_at_the_clock(turn.now)?;
+            more_out = self.pump_out()?;
+        }
         let Phase::Linked(link) = &mut self.phase else {
             return Ok(Next::Wait(None));
         };
@@ -78,11 +82,10 @@ impl Core {
             if !link.handshake_done || link.stream.shutdown_write().is_err() {
                 return Err(Loss::Finished);
             }
-            if matches!(session.config.port.kind, SocketType::Push | SocketType::Pub) {
-                return Err(Loss::Finished); // its peers do not talk
-            }
-            let until = turn.now + FAREWELL;
-            link.farewell = Some(until);
+            link.farewell = Some(match self.ending {
+                Some(Some(linger)) => linger,
+                Some(None) | None => turn.now + FAREWELL,
+            });
             return Ok(Next::Again);
         }
         if more_in || more_out {
@@ -90,6 +93,11 @@ impl Core {
         } else {
             Ok(Next::Wait(link.connection.poll_timeout()))
         }
+    }
+
+    /// Our side is shut: nothing more goes out, and the peer owes us nothing but its end.
+    fn says_goodbye(&self) -> bool {
+        matches!(&self.phase, Phase::Linked(link) if link.farewell.is_some())
     }
 
     pub(super) fn look_at_the_clock(&mut self, now: Instant) -> Result<(), Loss> {
@@ -115,6 +123,12 @@ impl Core {
         let Phase::Linked(link) = &mut self.phase else {
             return Ok(false);
         };
+        if link.write_failed {
+            link.connection.transmitted(link.connection.transmit_len());
+            if self.dialer.is_some() {
+                return Ok(false); // what is queued waits for the next connection
+            }
+        }
         let mut moved = 0;
         loop {
             if link.handshake_done
@@ -166,6 +180,7 @@ impl Core {
                     // The peer reads no more, but what it sent is still ours: read on until its end.
                     link.write_failed = true;
                     link.ready.readable = true;
+                    return Ok(true);
                 }
             }
         }
