@@ -4,6 +4,7 @@
 //! descriptor). Nothing here waits for a name: [`Target`] says when one has to be looked up first, except
 //! that a bind, which runs on the caller's thread, looks its own host up.
 
+mod backlog;
 pub(crate) mod inproc;
 mod ipc;
 mod tcp;
@@ -77,6 +78,15 @@ impl Stream {
     /// Tells the peer that nothing more comes.
     pub fn shutdown_write(&self) -> io::Result<()> {
         Ok(rustix::net::shutdown(self, rustix::net::Shutdown::Write)?)
+    }
+
+    /// Whether the peer's kernel has taken everything that was written, so that closing cannot lose it.
+    /// Over ipc it always has. `None` if the system does not tell.
+    pub fn is_delivered(&self) -> Option<bool> {
+        match self {
+            Self::Tcp(stream) => backlog::is_empty(stream),
+            Self::Unix(_) => Some(true),
+        }
     }
 
     /// The `Peer-Address` property: the IP address, or `localhost:uid:gid:pid`. Empty if the peer is gone.

@@ -28,10 +28,13 @@ const SLICES: usize = 32;
 /// With MAXMSGSIZE set, a message of several parts may be so many times as large.
 const PARTS_AT_MAXMSGSIZE: u64 = 64;
 
-/// How long a session that has sent everything waits for the peer to close, where LINGER does not say.
-/// Only the peer's end tells that it has read everything. A connection that is closed before is reset by
-/// whatever the peer still sends (a PING will do), and what the kernel holds for a slow peer is lost.
+/// How long a session that has sent everything waits for the peer's kernel to take it, or for the peer to
+/// close, where LINGER does not say. A connection that is closed before is reset by whatever the peer still
+/// sends (a PING will do), and what our kernel holds for a slow peer is lost.
 const FAREWELL: Duration = Duration::from_secs(30);
+
+/// How often the kernel is asked meanwhile; it gives no sign by itself.
+const FAREWELL_LOOK: Duration = Duration::from_millis(10);
 
 impl Core {
     pub(super) fn linked(
@@ -69,13 +72,13 @@ impl Core {
             return Err(Loss::Gone(io::ErrorKind::BrokenPipe.into()));
         }
         if let Some(until) = link.farewell {
-            if turn.now >= until {
+            if turn.now >= until || link.stream.is_delivered() == Some(true) {
                 return Err(Loss::Finished);
             }
             return Ok(if more_in {
                 Next::Again
             } else {
-                Next::Wait(Some(until))
+                Next::Wait(Some(until.min(turn.now + FAREWELL_LOOK)))
             });
         }
         if link.outward_closed && link.connection.transmit_len() == 0 {
