@@ -105,27 +105,25 @@ impl IoPool {
         options: &ContextOptions,
         resolver: &Arc<Resolver>,
     ) -> Result<()> {
-        {
-            let poll = Poll::new()?;
-            let thread = Arc::new(IoThread {
-                commands: Mailbox::new(),
-                waker: mio::Waker::new(poll.registry(), WAKE)?,
-                asleep: AtomicBool::new(false),
-                load: AtomicUsize::new(0),
-                resolver: Arc::clone(resolver),
-            });
-            let own = Arc::clone(&thread);
-            let pinning = options.clone();
-            let join = std::thread::Builder::new()
-                .name(options.io_thread_name(index))
-                .spawn(move || {
-                    // An affinity that the system does not take leaves the thread where it is.
-                    let _ = pinning.pin_current_thread();
-                    Loop::new(own, poll).run();
-                })?;
-            self.threads.push(thread);
-            lock(&self.joins).push(join);
-        }
+        let poll = Poll::new()?;
+        let thread = Arc::new(IoThread {
+            commands: Mailbox::new(),
+            waker: mio::Waker::new(poll.registry(), WAKE)?,
+            asleep: AtomicBool::new(false),
+            load: AtomicUsize::new(0),
+            resolver: Arc::clone(resolver),
+        });
+        let own = Arc::clone(&thread);
+        let pinning = options.clone();
+        let join = std::thread::Builder::new()
+            .name(options.io_thread_name(index))
+            .spawn(move || {
+                // An affinity that the system does not take leaves the thread where it is.
+                let _ = pinning.pin_current_thread();
+                Loop::new(own, poll).run();
+            })?;
+        self.threads.push(thread);
+        lock(&self.joins).push(join);
         Ok(())
     }
 

@@ -77,21 +77,10 @@ impl Socket {
     /// Also EINTR when a signal handler ran on this thread: call again.
     pub fn send_until(
         &self,
-        mut message: Message,
+        message: Message,
         deadline: Option<Instant>,
     ) -> std::result::Result<(), NotSent<Message>> {
-        loop {
-            let seen = self.signals().writable.epoch();
-            match self.try_send(message) {
-                Err((error, back)) if error.errno() == Errno::AGAIN => {
-                    message = back;
-                    if let Err(error) = wait(&self.signals().writable, seen, deadline) {
-                        return Err((error, message));
-                    }
-                }
-                done => return done,
-            }
-        }
+        self.send(message, deadline, Self::try_send)
     }
 
     /// As [`try_send_part`](Self::try_send_part), but waits for room until `deadline`.
@@ -100,17 +89,28 @@ impl Socket {
     /// Also EINTR when a signal handler ran on this thread: call again.
     pub fn send_part_until(
         &self,
-        mut part: Frame,
+        part: Frame,
         more: bool,
         deadline: Option<Instant>,
     ) -> std::result::Result<(), NotSent<Frame>> {
+        self.send(part, deadline, |socket, part| {
+            socket.try_send_part(part, more)
+        })
+    }
+
+    fn send<T>(
+        &self,
+        mut unsent: T,
+        deadline: Option<Instant>,
+        attempt: impl Fn(&Self, T) -> std::result::Result<(), NotSent<T>>,
+    ) -> std::result::Result<(), NotSent<T>> {
         loop {
             let seen = self.signals().writable.epoch();
-            match self.try_send_part(part, more) {
+            match attempt(self, unsent) {
                 Err((error, back)) if error.errno() == Errno::AGAIN => {
-                    part = back;
+                    unsent = back;
                     if let Err(error) = wait(&self.signals().writable, seen, deadline) {
-                        return Err((error, part));
+                        return Err((error, unsent));
                     }
                 }
                 done => return done,
