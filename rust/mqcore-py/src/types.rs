@@ -69,21 +69,7 @@ pub(crate) fn truth(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     object.is_truthy()
 }
 
-/// Options with binary values, by number: as `mqcore.constants.SocketOption` has them.
-const BYTES_OPTIONS: &[i32] = &[
-    5, 6, 7, 32, 38, 45, 46, 48, 49, 50, 55, 61, 63, 64, 68, 72, 92, 95, 99, 100, 103, 104, 105,
-    106, 110, 111, 114,
-];
-/// Options with 64-bit values.
-const INT64_OPTIONS: &[i32] = &[4, 22, 85, 86, 87];
-
 /// How the value of a socket option looks; unknown numbers are taken for integers, which the engine refuses.
 pub(crate) fn kind_of(option: i32) -> OptionKind {
-    if BYTES_OPTIONS.contains(&option) {
-        OptionKind::Bytes
-    } else if INT64_OPTIONS.contains(&option) {
-        OptionKind::Int64
-    } else {
-        OptionKind::Int
-    }
+    mqcore::options::kind_of(option).unwrap_or(OptionKind::Int)
 }
