@@ -182,11 +182,18 @@ impl Connection {
     /// # Panics
     /// Before [`Event::Ready`].
     #[inline]
-    pub fn send(&mut self, message: Message) {
+    pub fn send(&mut self, mut message: Message) {
+        self.send_from(&mut message);
+    }
+
+    /// As [`send`](Self::send), for a message that stays where it is: it need not be moved, and its
+    /// owner throws away what is left of it.
+    #[inline]
+    pub fn send_from(&mut self, message: &mut Message) {
         match &mut self.state {
             State::Traffic(traffic) => traffic.send(message, &mut self.transmit),
             State::Raw { .. } => {
-                for payload in message.into_frames() {
+                for payload in std::mem::take(message).into_frames() {
                     self.transmit.push_payload(payload);
                 }
             }

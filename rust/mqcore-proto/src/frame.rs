@@ -203,6 +203,38 @@ impl Inline {
     fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.length as usize]
     }
+
+    /// A copy of `payload`, if it is short enough. Two copies of a fixed length that may overlap cover
+    /// any length between it and its double, without a call of the C library.
+    #[inline]
+    fn copy_of(payload: &[u8]) -> Option<Self> {
+        let mut bytes = [0; INLINE_CAPACITY];
+        let length = payload.len();
+        if !(copy_ends::<16>(payload, &mut bytes)
+            || copy_ends::<8>(payload, &mut bytes)
+            || copy_ends::<32>(payload, &mut bytes))
+        {
+            bytes.get_mut(..length)?.copy_from_slice(payload);
+        }
+        Some(Self {
+            bytes,
+            length: Length::new(length),
+        })
+    }
+}
+
+/// Copies `payload` to the front of `bytes` if it has `N` to `2 * N` bytes.
+#[inline]
+fn copy_ends<const N: usize>(payload: &[u8], bytes: &mut [u8; INLINE_CAPACITY]) -> bool {
+    let length = payload.len();
+    if let (Some(head), Some(tail)) = (payload.first_chunk::<N>(), payload.last_chunk::<N>())
+        && length <= 2 * N
+    {
+        bytes[..N].copy_from_slice(head);
+        bytes[length - N..length].copy_from_slice(tail);
+        return true;
+    }
+    false
 }
 
 impl Frame {
@@ -217,15 +249,9 @@ impl Frame {
     /// Copies `payload` into a new frame.
     #[inline]
     pub fn copy_from_slice(payload: &[u8]) -> Self {
-        if payload.len() <= INLINE_CAPACITY {
-            let mut bytes = [0; INLINE_CAPACITY];
-            bytes[..payload.len()].copy_from_slice(payload);
-            Self(Repr::Inline(Inline {
-                bytes,
-                length: Length::new(payload.len()),
-            }))
-        } else {
-            Self(Repr::Shared(Bytes::copy_from_slice(payload)))
+        match Inline::copy_of(payload) {
+            Some(inline) => Self(Repr::Inline(inline)),
+            None => Self(Repr::Shared(Bytes::copy_from_slice(payload))),
         }
     }
 
@@ -274,6 +300,16 @@ impl Frame {
     /// Whether clones of the frame share the payload, instead of each having its own.
     pub fn is_shared(&self) -> bool {
         !matches!(self.0, Repr::Inline(_))
+    }
+
+    /// A payload that is kept inside the frame, with what stands behind it there, and its length: a
+    /// copy of a fixed length costs less than one of the exact length.
+    #[inline]
+    pub(crate) fn inline(&self) -> Option<(&[u8; INLINE_CAPACITY], usize)> {
+        match &self.0 {
+            Repr::Inline(inline) => Some((&inline.bytes, inline.length as usize)),
+            Repr::Shared(_) | Repr::Owned(_) => None,
+        }
     }
 
     /// The payload as a shared buffer, if it is one; short payloads are kept in the frame.

@@ -46,6 +46,24 @@ impl Message {
         }
     }
 
+    /// The only frame, if there is only one.
+    #[inline]
+    pub fn single(&self) -> Option<&Frame> {
+        match &self.0 {
+            Parts::Single(frame) => Some(frame),
+            Parts::Many(_) => None,
+        }
+    }
+
+    /// The only frame, if there is only one.
+    #[inline]
+    pub fn single_mut(&mut self) -> Option<&mut Frame> {
+        match &mut self.0 {
+            Parts::Single(frame) => Some(frame),
+            Parts::Many(_) => None,
+        }
+    }
+
     /// Whether the message has one frame only.
     #[inline]
     pub fn is_single(&self) -> bool {
@@ -110,6 +128,13 @@ impl Message {
     /// Payload bytes of all frames together.
     pub fn byte_len(&self) -> usize {
         self.frames().iter().map(|frame| frame.len()).sum()
+    }
+}
+
+/// A message of one empty frame.
+impl Default for Message {
+    fn default() -> Self {
+        Frame::empty().into()
     }
 }
 

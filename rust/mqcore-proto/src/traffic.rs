@@ -231,13 +231,15 @@ impl Traffic {
         Ok(())
     }
 
-    /// Queues a message in the form the peer wants it.
+    /// Queues the content of a message in the form the peer wants it; what it shares is taken out.
     #[inline]
-    pub(crate) fn send(&mut self, message: Message, transmit: &mut Transmit) {
+    pub(crate) fn send(&mut self, message: &mut Message, transmit: &mut Transmit) {
         if self.subscribing || self.cipher.is_some() {
-            self.send_special(message, transmit);
+            self.send_special(std::mem::take(message), transmit);
+        } else if let Some((bytes, length)) = message.single().and_then(Frame::inline) {
+            transmit.push_inline(bytes, length);
         } else {
-            transmit.push_message(message);
+            transmit.push_message(std::mem::take(message));
         }
     }
 

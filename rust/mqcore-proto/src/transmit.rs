@@ -9,7 +9,7 @@ use std::io::IoSlice;
 use bytes::Bytes;
 
 use crate::wire::{HEADER_MAX, Header};
-use crate::{Frame, Message};
+use crate::{Frame, INLINE_CAPACITY, Message};
 
 /// Payloads from this length on are referenced instead of copied.
 const REFERENCED: usize = 16 * 1024;
@@ -69,6 +69,17 @@ impl Transmit {
     /// The position behind the last byte sent.
     pub(crate) fn sent(&self) -> u64 {
         self.sent
+    }
+
+    /// Queues a frame that is a whole message and short enough to be kept inside the frame.
+    #[inline]
+    pub(crate) fn push_inline(&mut self, bytes: &[u8; INLINE_CAPACITY], length: usize) {
+        let tail = self.reserve(2 + INLINE_CAPACITY);
+        tail.extend_from_slice(&[0, length as u8]);
+        // All of it, in a few instructions; then what stands behind the payload is cut off.
+        tail.extend_from_slice(bytes);
+        tail.truncate(tail.len() - (INLINE_CAPACITY - length));
+        self.queued += (2 + length) as u64;
     }
 
     /// Queues all frames of `message`.

@@ -94,6 +94,22 @@ pub(crate) fn bytes_of<'py>(
     Ok(PyBytes::new(py, frame))
 }
 
+/// Up to this length a bytes object is made while the frame lies in the socket's queue.
+const MADE_IN_PLACE: usize = 4 * 1024;
+
+/// The bytes object for a short frame where it lies; a longer one is taken out, to be copied elsewhere.
+#[inline]
+pub(crate) fn short_bytes_of<'py>(
+    py: Python<'py>,
+    frame: &mut mqcore::Frame,
+) -> Result<Bound<'py, PyBytes>, mqcore::Frame> {
+    if frame.len() <= MADE_IN_PLACE {
+        Ok(PyBytes::new(py, frame))
+    } else {
+        Err(std::mem::take(frame))
+    }
+}
+
 /// The frame to send for `data`: bytes, a `Frame` or any contiguous buffer.
 #[inline]
 pub(crate) fn frame_of(data: &Bound<'_, PyAny>) -> PyResult<mqcore::Frame> {

@@ -4,6 +4,7 @@
 //! also be true without Python belongs into the engine; what need not be fast belongs into the package.
 #![deny(unsafe_code)]
 
+mod batch;
 mod buffer;
 mod context;
 mod error;

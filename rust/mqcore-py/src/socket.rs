@@ -6,18 +6,19 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use mqcore::{Errno, HoldWakes, Message, OptionKind, OptionValue, PollItem, Pollable};
+use mqcore::{Errno, Message, OptionKind, OptionValue, PollItem, Pollable, hold_wakes};
 use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
-use crate::buffer::{Payload, Target, bytes_of, frame_of, is_buffer, refuse_text};
+use crate::batch;
+use crate::buffer::{Payload, Target, bytes_of, frame_of, is_buffer, refuse_text, short_bytes_of};
 use crate::context::Context;
 use crate::error::{raise, raise_for_address};
 use crate::frame::{Frame, finished_if};
 use crate::handle::{Handle, Numbered, Registry};
 use crate::poll::{self, interruptible};
-use crate::types::{self, DONTWAIT, SNDMORE, truth};
+use crate::types::{self, DONTWAIT, KEPT_BY_REFERENCE, SNDMORE, truth};
 
 impl Numbered for mqcore::Socket {
     fn registry() -> &'static Registry<Self> {
@@ -48,32 +49,30 @@ fn may_wait(flags: i32, error: &mqcore::Error) -> bool {
 
 /// Tries with the interpreter held; the threads that this wakes are woken without it, since they want it.
 #[inline]
-fn at_once<R>(py: Python<'_>, attempt: impl FnOnce() -> R) -> R {
-    let hold = HoldWakes::new();
-    let result = attempt();
-    if let Some(wakes) = hold.release() {
+pub(crate) fn at_once<R>(py: Python<'_>, attempt: impl FnOnce() -> R) -> R {
+    let (result, wakes) = hold_wakes(attempt);
+    if let Some(wakes) = wakes {
         py.detach(|| drop(wakes));
     }
     result
 }
 
-/// Sends by `attempt`, without the interpreter, which gives back what it could not send.
+/// Sends by `attempt`, without the interpreter, which gives back what it could not send, and why.
 ///
 /// After a signal it goes on, unless the handler raised.
 #[cold]
-fn wait_to_send<T: Send>(
+pub(crate) fn wait_to_send<T: Send>(
     py: Python<'_>,
     mut unsent: T,
     attempt: impl Fn(T) -> Result<(), (mqcore::Error, T)> + Sync,
-) -> PyResult<()> {
+) -> PyResult<Result<(), (mqcore::Error, T)>> {
     loop {
         match py.detach(|| attempt(unsent)) {
-            Ok(()) => return Ok(()),
             Err((error, back)) if error.errno() == Errno::INTR => {
                 py.check_signals()?;
                 unsent = back;
             }
-            Err((error, _)) => return Err(raise(py, &error)),
+            ended => return Ok(ended),
         }
     }
 }
@@ -98,8 +97,22 @@ impl Socket {
         raise(py, &mqcore::Error::new(Errno::NOTSOCK, detail))
     }
 
-    /// Sends one part, waiting for room if `flags` allow it.
+    /// Sends a message of one part, or the last part of one, by a copy of `payload`: the quick way for
+    /// what is short.
     #[inline]
+    fn send_slice(&self, py: Python<'_>, payload: &[u8], flags: i32) -> PyResult<()> {
+        let socket = self.engine(py)?;
+        match at_once(py, || socket.try_send_slice(payload)) {
+            Ok(()) => {
+                self.open_message.store(false, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) if may_wait(flags, &error) => self.send_part(py, payload.into(), flags),
+            Err(error) => Err(raise(py, &error)),
+        }
+    }
+
+    /// Sends one part, waiting for room if `flags` allow it.
     fn send_part(&self, py: Python<'_>, part: mqcore::Frame, flags: i32) -> PyResult<()> {
         let socket = self.engine(py)?;
         let more = flags & SNDMORE != 0;
@@ -109,7 +122,8 @@ impl Socket {
                 let deadline = socket.send_deadline();
                 wait_to_send(py, part, |part| {
                     socket.send_part_until(part, more, deadline)
-                })?;
+                })?
+                .map_err(|(error, _)| raise(py, &error))?;
             }
             Err((error, _)) => return Err(raise(py, &error)),
         }
@@ -124,14 +138,33 @@ impl Socket {
             Ok(()) => Ok(()),
             Err((error, message)) if may_wait(flags, &error) => {
                 let deadline = socket.send_deadline();
-                wait_to_send(py, message, |message| socket.send_until(message, deadline))
+                wait_to_send(py, message, |message| socket.send_until(message, deadline))?
+                    .map_err(|(error, _)| raise(py, &error))
             }
             Err((error, _)) => Err(raise(py, &error)),
         }
     }
 
-    /// Receives one part and whether others follow, waiting for it if `flags` allow it.
+    /// Receives one part as bytes, waiting for it if `flags` allow it: a short one is made where it lies.
     #[inline]
+    fn receive_bytes<'py>(&self, py: Python<'py>, flags: i32) -> PyResult<Bound<'py, PyBytes>> {
+        let socket = self.engine(py)?;
+        let received = at_once(py, || {
+            socket.try_recv_part_with(|frame, _| short_bytes_of(py, frame))
+        });
+        match received {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(frame)) => bytes_of(py, &frame),
+            Err(error) if may_wait(flags, &error) => {
+                let deadline = socket.receive_deadline();
+                let (frame, _) = interruptible(py, || socket.recv_part_until(deadline))?;
+                bytes_of(py, &frame)
+            }
+            Err(error) => Err(raise(py, &error)),
+        }
+    }
+
+    /// Receives one part and whether others follow, waiting for it if `flags` allow it.
     fn receive_part(&self, py: Python<'_>, flags: i32) -> PyResult<(mqcore::Frame, bool)> {
         let socket = self.engine(py)?;
         match at_once(py, || socket.try_recv_part()) {
@@ -241,7 +274,7 @@ fn refuse_drafts(
 }
 
 /// The parts of a message, all of them found to be sendable.
-fn checked_parts<'py>(parts: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+pub(crate) fn checked_parts<'py>(parts: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
     const SHOWN: usize = 32;
     let list: Vec<Bound<'py, PyAny>> = if let Ok(list) = parts.cast::<PyList>() {
         list.iter().collect()
@@ -357,6 +390,14 @@ impl Socket {
     ) -> PyResult<Option<Py<PyAny>>> {
         let py = data.py();
         refuse_drafts(routing_id, group)?;
+        if copy
+            && flags & SNDMORE == 0
+            && let Ok(bytes) = data.cast::<PyBytes>()
+            && bytes.as_bytes().len() < KEPT_BY_REFERENCE
+        {
+            self.send_slice(py, bytes.as_bytes(), flags)?;
+            return Ok(None);
+        }
         let (frame, tracker) = self.outgoing(data, copy, track)?;
         self.send_part(py, frame, flags)?;
         Ok(tracker)
@@ -414,10 +455,10 @@ impl Socket {
         #[pyo3(from_py_with = truth)] copy: bool,
         #[pyo3(from_py_with = truth)] track: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (frame, more) = self.receive_part(py, flags)?;
         if copy {
-            return Ok(bytes_of(py, &frame)?.into_any());
+            return Ok(self.receive_bytes(py, flags)?.into_any());
         }
+        let (frame, more) = self.receive_part(py, flags)?;
         let properties = self.engine(py)?.last_properties();
         let frame = Frame::received(frame, more, finished_if(py, track)?, properties);
         Ok(Bound::new(py, frame)?.into_any())
@@ -436,11 +477,7 @@ impl Socket {
     ) -> PyResult<Bound<'py, PyList>> {
         let message = self.receive_message(py, flags)?;
         if copy {
-            let parts = PyList::empty(py);
-            for frame in message.frames() {
-                parts.append(bytes_of(py, frame)?)?;
-            }
-            return Ok(parts);
+            return batch::parts_of(py, &message);
         }
         let properties = self.engine(py)?.last_properties();
         let frames = message.into_frames();
@@ -452,6 +489,66 @@ impl Socket {
             parts.append(Bound::new(py, frame)?)?;
         }
         Ok(parts)
+    }
+
+    /// Sends many messages in one call, in order, which costs a fraction of as many calls of `send`.
+    ///
+    /// Parameters: `messages` is an iterable of messages: bytes, a Frame or any contiguous buffer for a
+    /// message of one part, a list or tuple of those for one of several. All items of a list or tuple are
+    /// checked before the first is sent; from another iterable an item is taken only when there is room.
+    /// With `flags=DONTWAIT` (NOBLOCK) the call does not wait for room; otherwise it waits at most SNDTIMEO
+    /// milliseconds in all (-1, the default: for ever).
+    ///
+    /// Returns how many messages were taken: all of them, or those before the one for which there was no
+    /// room in time. What was taken is sent, each message whole, as by so many calls of `send`; what was not
+    /// is untouched: send `messages[n:]` later. High-water marks, order and routing are those of `send`.
+    ///
+    /// Raises Again if there was no room in time for the first message. Whatever else is raised (by `send`,
+    /// by the iterable, by a signal handler) has an attribute `messages_sent`, how many were taken before.
+    /// An item that was taken from an iterator and could not be sent (it is no message; another thread took
+    /// the room for it; only its own peer has none) is the attribute `unsent` of what is raised.
+    ///
+    /// An addition of mqcore.
+    #[pyo3(signature = (messages, flags=0))]
+    fn send_many(&self, messages: &Bound<'_, PyAny>, flags: i32) -> PyResult<usize> {
+        batch::send_many(self, messages, flags)
+    }
+
+    /// Receives the messages that are there in one call: at least one, at most `max`, in order.
+    ///
+    /// Waits for the first message at most `timeout` milliseconds (None: as RCVTIMEO says; negative: for
+    /// ever; 0: not at all), and for no other. Returns a list of bytes, one for each message. A message of
+    /// several parts is left where it is and ends the batch.
+    ///
+    /// Raises Again if nothing came in time, ZMQError(EINVAL) if the first message has several parts (use
+    /// `recv_many_multipart`), and what `recv` raises; no message is lost then, nor to a signal. ValueError
+    /// if `max` is 0.
+    ///
+    /// An addition of mqcore.
+    #[pyo3(signature = (max=1024, timeout=None))]
+    fn recv_many<'py>(
+        &self,
+        py: Python<'py>,
+        max: usize,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        batch::recv_many(self, py, max, timeout)
+    }
+
+    /// Receives the messages that are there in one call, each as the list of its parts.
+    ///
+    /// Parameters and errors are those of `recv_many`; messages of one part are lists too. What is left of a
+    /// message that was received in parts comes first.
+    ///
+    /// An addition of mqcore.
+    #[pyo3(signature = (max=1024, timeout=None))]
+    fn recv_many_multipart<'py>(
+        &self,
+        py: Python<'py>,
+        max: usize,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        batch::recv_many_multipart(self, py, max, timeout)
     }
 
     /// Receives the next part of a message into a writable, contiguous buffer.

@@ -20,5 +20,5 @@ pub use error::{Errno, Error, Result};
 pub use mqcore_proto::{Frame, Message, SocketType};
 pub use options::{OptionKind, OptionValue};
 pub use poll::{POLLERR, POLLIN, POLLOUT, POLLPRI, PollItem, Pollable, poll};
-pub use port::{HeldWakes, HoldWakes};
-pub use socket::{NotSent, Socket};
+pub use port::{HeldWakes, hold_wakes};
+pub use socket::{NotSent, SendBatch, Socket};

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Instant;
@@ -160,11 +160,6 @@ impl Signals {
     }
 }
 
-thread_local! {
-    static HOLDING: Cell<bool> = const { Cell::new(false) };
-    static HELD: RefCell<Vec<Sleepers>> = const { RefCell::new(Vec::new()) };
-}
-
 /// Threads that wait for a socket.
 struct Sleepers {
     signals: Arc<Signals>,
@@ -172,44 +167,56 @@ struct Sleepers {
     writable: bool,
 }
 
-/// While it lives, the threads that this thread's calls would wake are only noted.
-///
-/// For a caller that holds a lock which the woken thread will want (Python's): a thread woken under it
-/// runs into it at once, and two more switches of threads follow. Nothing else is kept back: a thread
-/// that looks for itself sees the news at once.
-#[derive(Debug)]
-pub struct HoldWakes(PhantomData<*const ()>);
+/// What one thread keeps back.
+struct Hold {
+    active: Cell<bool>,
+    // Empty whenever no hold is active, so a thread that ends has nothing to drop here; without a
+    // destructor the variable costs one look-up.
+    held: ManuallyDrop<RefCell<Vec<Sleepers>>>,
+}
+
+thread_local! {
+    static HOLD: Hold = const {
+        Hold {
+            active: Cell::new(false),
+            held: ManuallyDrop::new(RefCell::new(Vec::new())),
+        }
+    };
+}
 
 /// Threads to be woken; dropping it wakes them.
 pub struct HeldWakes(Vec<Sleepers>);
 
-impl HoldWakes {
-    /// Begins to hold.
-    #[inline]
-    #[expect(clippy::new_without_default, reason = "it begins something")]
-    pub fn new() -> Self {
-        HOLDING.set(true);
-        Self(PhantomData)
-    }
-
-    /// Ends the hold: whoever is to be woken, if there is somebody.
-    #[inline]
-    pub fn release(self) -> Option<HeldWakes> {
-        if HELD.with_borrow(Vec::is_empty) {
-            return None;
-        }
-        Some(HeldWakes(HELD.take()))
-    }
-}
-
-impl Drop for HoldWakes {
-    #[inline]
-    fn drop(&mut self) {
-        HOLDING.set(false);
-        if HELD.with_borrow(|held| !held.is_empty()) {
-            drop(HeldWakes(HELD.take())); // an unwinding caller
+/// Calls `attempt`, and only notes the threads that it would wake; whoever is to be woken is returned.
+///
+/// For a caller that holds a lock which the woken thread will want (Python's): a thread woken under it
+/// runs into it at once, and two more switches of threads follow. Nothing else is kept back: a thread
+/// that looks for itself sees the news at once. Not to be nested.
+#[inline]
+pub fn hold_wakes<R>(attempt: impl FnOnce() -> R) -> (R, Option<HeldWakes>) {
+    /// Ends the hold, also when `attempt` panics: then whoever was held is woken here.
+    struct Active<'a>(&'a Hold);
+    impl Drop for Active<'_> {
+        #[inline]
+        fn drop(&mut self) {
+            self.0.active.set(false);
+            if !self.0.held.borrow().is_empty() {
+                drop(HeldWakes(self.0.held.take()));
+            }
         }
     }
+    HOLD.with(|hold| {
+        hold.active.set(true);
+        let active = Active(hold);
+        let result = attempt();
+        let held = if hold.held.borrow().is_empty() {
+            None
+        } else {
+            Some(HeldWakes(hold.held.take()))
+        };
+        drop(active);
+        (result, held)
+    })
 }
 
 impl Drop for HeldWakes {
@@ -236,7 +243,7 @@ pub(crate) struct Inbox {
 impl Inbox {
     pub(crate) fn post(&self, command: Command) {
         self.commands.post(command);
-        if HOLDING.get() {
+        if HOLD.with(|hold| hold.active.get()) {
             self.announce();
         } else {
             self.signals.notify(self.readable, self.writable);
@@ -253,7 +260,7 @@ impl Inbox {
                 readable,
                 writable,
             };
-            HELD.with_borrow_mut(|held| held.push(sleepers));
+            HOLD.with(|hold| hold.held.borrow_mut().push(sleepers));
         }
         self.signals.ring_if_watched();
     }

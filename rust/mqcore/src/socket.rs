@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use mqcore_proto::SocketType;
 
 use endpoints::{BondKind, Bonds};
-pub use messages::NotSent;
+pub use messages::{NotSent, SendBatch};
 use messages::{Receiving, Sending};
 
 use crate::context::Context;

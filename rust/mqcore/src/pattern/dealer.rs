@@ -82,6 +82,20 @@ impl Outgoing for Sending {
     }
 
     #[inline]
+    fn try_send_slice(&mut self, payload: &[u8]) -> Result<(), Refusal> {
+        if !self.writable() {
+            return Err(Refusal::Again);
+        }
+        self.peers.write(payload);
+        Ok(())
+    }
+
+    #[inline]
+    fn flush(&mut self) {
+        self.peers.flush();
+    }
+
+    #[inline]
     fn writable(&mut self) -> bool {
         self.peers.ready(|()| ())
     }
@@ -114,6 +128,19 @@ impl Incoming for Receiving {
         let (slot, message) = self.peers.read(|_, ()| ()).ok_or(Refusal::Again)?;
         remember(&mut self.last, self.peers.peer(slot));
         Ok(message)
+    }
+
+    #[inline]
+    fn try_recv_with(&mut self, look: &mut dyn FnMut(&mut Message)) -> Result<(), Refusal> {
+        if self.ahead.is_some() {
+            return self.try_recv().map(|mut message| look(&mut message));
+        }
+        let (slot, ()) = self
+            .peers
+            .read_with(look, |_, ()| ())
+            .ok_or(Refusal::Again)?;
+        remember(&mut self.last, self.peers.peer(slot));
+        Ok(())
     }
 
     fn readable(&mut self) -> bool {

@@ -14,19 +14,37 @@ impl Peers {
         })
     }
 
-    /// Writes to each of `slots` that has room.
+    /// Writes to each of `slots` that has room; who sees it only after a flush is added to `unflushed`.
     #[inline]
-    pub(super) fn distribute(&mut self, slots: &[u32], message: Message, drops: &Drops) {
+    pub(super) fn distribute(
+        &mut self,
+        slots: &[u32],
+        message: Message,
+        unflushed: &mut Vec<u32>,
+        drops: &Drops,
+    ) {
         // The last peer gets the message itself, not a copy.
         let copies = std::iter::repeat_n(message, slots.len());
         for (&slot, copy) in slots.iter().zip(copies) {
             if let Some(Some(writer)) = self.link(slot as usize) {
                 if writer.has_room() {
+                    if writer.is_flushed() {
+                        unflushed.push(slot);
+                    }
                     writer.write(copy);
-                    writer.flush();
                 } else {
                     count(&drops.full);
                 }
+            }
+        }
+    }
+
+    /// Shows what was distributed to those of `slots` who are still there.
+    #[inline]
+    pub(super) fn flush_each(&mut self, slots: impl Iterator<Item = u32>) {
+        for slot in slots {
+            if let Some(Some(writer)) = self.link(slot as usize) {
+                writer.flush();
             }
         }
     }

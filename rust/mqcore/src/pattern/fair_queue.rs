@@ -68,10 +68,29 @@ impl<T> FairQueue<T> {
     /// The next message and the slot it came from. A pipe that has ended is forgotten on the way, and
     /// `ended` gets its slot (which is free) and what belonged to it.
     #[inline]
-    pub(super) fn read(&mut self, mut ended: impl FnMut(usize, T)) -> Option<(usize, Message)> {
+    pub(super) fn read(&mut self, ended: impl FnMut(usize, T)) -> Option<(usize, Message)> {
+        self.next(PipeReader::read, ended)
+    }
+
+    /// The slot of the next message, and what `look` made of it in its place.
+    #[inline]
+    pub(super) fn read_with<R>(
+        &mut self,
+        mut look: impl FnMut(&mut Message) -> R,
+        ended: impl FnMut(usize, T),
+    ) -> Option<(usize, R)> {
+        self.next(|reader| reader.read_with(&mut look), ended)
+    }
+
+    #[inline]
+    fn next<R>(
+        &mut self,
+        mut read: impl FnMut(&mut PipeReader) -> Read<R>,
+        mut ended: impl FnMut(usize, T),
+    ) -> Option<(usize, R)> {
         while let Some(&slot) = self.active.front() {
             let entry = &mut self.slots[slot];
-            match entry.reader.read() {
+            match read(&mut entry.reader) {
                 Read::Message(message) => {
                     if self.active.len() > 1 {
                         self.active.rotate_left(1);
@@ -91,8 +110,8 @@ impl<T> FairQueue<T> {
         None
     }
 
-    /// The same, but a pipe that has ended and has nothing left to read is forgotten at once: for an
-    /// owner who may not read for long. Returns what belonged to it.
+    /// As [`wake`](Self::wake), but a pipe that has ended and has nothing left to read is forgotten at once:
+    /// for an owner who may not read for long. Returns what belonged to it.
     pub(super) fn wake_or_end(&mut self, slot: usize) -> Option<T> {
         let reader = &mut self.slots.get_mut(slot)?.reader;
         if reader.is_closed() && !reader.has_message() {

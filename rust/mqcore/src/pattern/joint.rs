@@ -11,9 +11,13 @@ use crate::sync::lock;
 /// A pattern with both directions in one state. The methods are those of [`Outgoing`] and
 /// [`Incoming`]; `last` is where [`Incoming::last_peer`] looks.
 pub(super) trait Joint: Send + 'static {
+    /// Whether peers see what was sent only after [`flush`](Self::flush).
+    const HOLDS_BACK: bool = false;
+
     fn handle(&mut self, command: Command);
     fn check(&mut self, first: &Frame) -> Result<(), Refusal>;
     fn try_send(&mut self, message: Message) -> Result<(), (Refusal, Message)>;
+    fn flush(&mut self) {}
     fn writable(&mut self) -> bool;
     fn try_recv(&mut self, last: &mut Option<Arc<Peer>>) -> Result<Message, Refusal>;
     fn readable(&mut self) -> bool;
@@ -45,6 +49,12 @@ impl<S: Joint> Outgoing for Sending<S> {
 
     fn try_send(&mut self, message: Message) -> Result<(), (Refusal, Message)> {
         lock(&self.0).try_send(message)
+    }
+
+    fn flush(&mut self) {
+        if S::HOLDS_BACK {
+            lock(&self.0).flush();
+        }
     }
 
     fn writable(&mut self) -> bool {

@@ -17,6 +17,8 @@ pub(super) struct LoadBalancer<T> {
     slots: Slab<Slot<T>>,
     /// The slots to write to, in their turn. Invariant: lists a slot once if it is `listed`, else not.
     active: VecDeque<usize>,
+    /// Slots that were written to since the last flush; some may be free again.
+    unflushed: Vec<usize>,
     wake: Arc<dyn Wake>,
 }
 
@@ -32,6 +34,7 @@ impl<T> LoadBalancer<T> {
         Self {
             slots: Slab::new(),
             active: VecDeque::new(),
+            unflushed: Vec::new(),
             wake,
         }
     }
@@ -88,17 +91,29 @@ impl<T> LoadBalancer<T> {
     }
 
     /// Writes to the pipe that [`ready`](Self::ready) just found, and passes the turn on; returns
-    /// its slot.
+    /// its slot. The peer sees it after the next [`flush`](Self::flush).
     #[inline]
-    pub(super) fn write(&mut self, message: Message) -> usize {
+    pub(super) fn write(&mut self, message: impl Into<Message>) -> usize {
         let slot = *self.active.front().expect("ready() found a pipe");
         let writer = &mut self.slots[slot].writer;
-        writer.write(message);
-        writer.flush();
+        if writer.is_flushed() {
+            self.unflushed.push(slot);
+        }
+        writer.write(message.into());
         if self.active.len() > 1 {
             self.active.rotate_left(1);
         }
         slot
+    }
+
+    /// Shows the peers what was written to them.
+    #[inline]
+    pub(super) fn flush(&mut self) {
+        for slot in self.unflushed.drain(..) {
+            if let Some(entry) = self.slots.get_mut(slot) {
+                entry.writer.flush();
+            }
+        }
     }
 
     /// What belongs to the pipe in `slot`, if there is one.
@@ -165,9 +180,11 @@ mod tests {
     }
 
     fn put(balancer: &mut LoadBalancer<()>) -> Option<usize> {
-        balancer
+        let slot = balancer
             .ready(|()| ())
-            .then(|| balancer.write(message(&["x"])))
+            .then(|| balancer.write(message(&["x"])));
+        balancer.flush();
+        slot
     }
 
     #[test]

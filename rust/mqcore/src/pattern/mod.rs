@@ -126,8 +126,18 @@ pub trait Outgoing: Send {
     /// [`try_send`](Self::try_send) at once.
     fn check(&mut self, first: &Frame) -> Result<(), Refusal>;
 
-    /// Routes a whole message; gives it back, unchanged, if refused.
+    /// Routes a whole message; gives it back, unchanged, if refused. The peers may not see it before the
+    /// next [`flush`](Self::flush).
     fn try_send(&mut self, message: Message) -> Result<(), (Refusal, Message)>;
+
+    /// The same for a message of one frame that is copied: a type that can makes it in its place.
+    fn try_send_slice(&mut self, payload: &[u8]) -> Result<(), Refusal> {
+        self.try_send(payload.into())
+            .map_err(|(refusal, _)| refusal)
+    }
+
+    /// Shows the peers what was sent; one call may serve many messages.
+    fn flush(&mut self) {}
 
     /// Whether the socket polls as writable (column "POLLOUT" of the socket types).
     fn writable(&mut self) -> bool;
@@ -140,6 +150,12 @@ pub trait Incoming: Send {
 
     /// The next message for the application, as it shall see it (ROUTER: with the routing id in front).
     fn try_recv(&mut self) -> Result<Message, Refusal>;
+
+    /// The same, but shows the message to `look`, in its place if the type can: what `look` leaves is
+    /// dropped. It is called once, unless there is nothing.
+    fn try_recv_with(&mut self, look: &mut dyn FnMut(&mut Message)) -> Result<(), Refusal> {
+        self.try_recv().map(|mut message| look(&mut message))
+    }
 
     /// Whether [`try_recv`](Self::try_recv) would give a message; may take one in and keep it.
     fn readable(&mut self) -> bool;

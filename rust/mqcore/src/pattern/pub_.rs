@@ -53,6 +53,11 @@ impl Outgoing for Pub {
         self.publisher.try_send(message)
     }
 
+    #[inline]
+    fn flush(&mut self) {
+        self.publisher.flush();
+    }
+
     fn writable(&mut self) -> bool {
         self.take_in();
         true

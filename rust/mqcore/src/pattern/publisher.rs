@@ -14,6 +14,8 @@ pub(super) struct Publisher {
     index: PeerIndex,
     /// Who gets the message at hand; kept for its memory.
     matched: Vec<u32>,
+    /// Who was sent something since the last flush.
+    unflushed: Vec<u32>,
     nodrop: bool,
     invert: bool,
     drops: Arc<Drops>,
@@ -37,6 +39,7 @@ impl Publisher {
             peers: Peers::new(setup.outgoing),
             index: PeerIndex::default(),
             matched: Vec::new(),
+            unflushed: Vec::new(),
             nodrop: false,
             invert: false,
             drops: setup.drops,
@@ -127,8 +130,15 @@ impl Publisher {
         if self.nodrop && !self.peers.have_room(&self.matched) {
             return Err((Refusal::Again, message));
         }
-        self.peers.distribute(&self.matched, message, &self.drops);
+        self.peers
+            .distribute(&self.matched, message, &mut self.unflushed, &self.drops);
         Ok(())
+    }
+
+    /// Shows the peers what was sent to them.
+    #[inline]
+    pub(super) fn flush(&mut self) {
+        self.peers.flush_each(self.unflushed.drain(..));
     }
 
     /// Fills `matched` with the peers that shall get a message of this topic.

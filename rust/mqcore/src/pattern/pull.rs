@@ -41,6 +41,19 @@ impl Incoming for Pull {
         Ok(message)
     }
 
+    #[inline]
+    fn try_recv_with(&mut self, look: &mut dyn FnMut(&mut Message)) -> Result<(), Refusal> {
+        if self.ahead.is_some() {
+            return self.try_recv().map(|mut message| look(&mut message));
+        }
+        let (slot, ()) = self
+            .peers
+            .read_with(look, |_, _| ())
+            .ok_or(Refusal::Again)?;
+        remember(&mut self.last, self.peers.peer(slot));
+        Ok(())
+    }
+
     fn readable(&mut self) -> bool {
         if self.ahead.is_none() {
             self.ahead = self

@@ -95,6 +95,20 @@ impl Outgoing for Push {
     }
 
     #[inline]
+    fn try_send_slice(&mut self, payload: &[u8]) -> Result<(), Refusal> {
+        if !self.writable() {
+            return Err(Refusal::Again);
+        }
+        self.peers.write(payload);
+        Ok(())
+    }
+
+    #[inline]
+    fn flush(&mut self) {
+        self.peers.flush();
+    }
+
+    #[inline]
     fn writable(&mut self) -> bool {
         self.peers.ready(drop)
     }

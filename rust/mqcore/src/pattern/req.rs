@@ -236,6 +236,7 @@ impl Joint for Req {
         let id = number.map(|number| Frame::from(&number.to_ne_bytes()));
         message.splice_front(id.into_iter().chain([Frame::empty()]));
         let writer = self.requests.write(message);
+        self.requests.flush();
         let from = self.requests.link(writer).copied();
         self.state = State::Waiting { from, number };
         Ok(())

@@ -36,6 +36,15 @@ impl Incoming for Sub {
         self.subscriber.take(&mut self.last).ok_or(Refusal::Again)
     }
 
+    #[inline]
+    fn try_recv_with(&mut self, look: &mut dyn FnMut(&mut Message)) -> Result<(), Refusal> {
+        if self.subscriber.take_with(&mut self.last, look) {
+            Ok(())
+        } else {
+            Err(Refusal::Again)
+        }
+    }
+
     fn readable(&mut self) -> bool {
         self.subscriber.readable()
     }

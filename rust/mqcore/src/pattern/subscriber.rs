@@ -83,6 +83,43 @@ impl Subscriber {
         Some(message)
     }
 
+    /// The same, but shows the message to `look`, in its place; false if there is none.
+    #[inline]
+    pub(super) fn take_with(
+        &mut self,
+        last: &mut Option<Arc<Peer>>,
+        look: &mut dyn FnMut(&mut Message),
+    ) -> bool {
+        if let Some((peer, mut message)) = self.ahead.take() {
+            *last = Some(peer);
+            look(&mut message);
+            return true;
+        }
+        let (prefixes, invert) = (&self.prefixes, self.invert);
+        for _ in 0..TURN {
+            let read = self.peers.read_with(
+                |message| {
+                    let wanted = prefixes.matches(message.first()) != invert;
+                    if wanted {
+                        look(message);
+                    }
+                    wanted
+                },
+                |_, _| (),
+            );
+            match read {
+                Some((slot, true)) => {
+                    remember(last, self.peers.peer(slot));
+                    return true;
+                }
+                Some((_, false)) => {}
+                None => return false,
+            }
+        }
+        self.peers.call_again();
+        false
+    }
+
     /// Whether [`take`](Self::take) would give a message.
     pub(super) fn readable(&mut self) -> bool {
         if self.ahead.is_none() {

@@ -191,10 +191,12 @@ impl Rig {
     pub(super) fn send_message(&mut self, message: Message) -> Result<(), Refusal> {
         self.settle();
         let before = message.clone();
-        self.outgoing.try_send(message).map_err(|(refusal, back)| {
+        let sent = self.outgoing.try_send(message).map_err(|(refusal, back)| {
             assert_eq!(back, before, "a refused message comes back unchanged");
             refusal
-        })
+        });
+        self.outgoing.flush();
+        sent
     }
 
     pub(super) fn check(&mut self, first: &str) -> Result<(), Refusal> {

@@ -96,6 +96,8 @@ impl Xpub {
 }
 
 impl Joint for Xpub {
+    const HOLDS_BACK: bool = true;
+
     fn handle(&mut self, command: Command) {
         if let Command::Hwm { receive, .. } = command {
             self.pending.bound = bound_for(receive);
@@ -118,6 +120,10 @@ impl Joint for Xpub {
     fn try_send(&mut self, message: Message) -> Result<(), (Refusal, Message)> {
         self.take_in();
         self.publisher.try_send(message)
+    }
+
+    fn flush(&mut self) {
+        self.publisher.flush();
     }
 
     fn writable(&mut self) -> bool {

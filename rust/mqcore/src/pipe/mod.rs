@@ -64,9 +64,9 @@ fn total(send: usize, receive: usize) -> usize {
 
 /// What a read found.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Read {
-    /// The oldest message.
-    Message(Message),
+pub enum Read<T = Message> {
+    /// The oldest message (or what was made of it in its place).
+    Message(T),
     /// Nothing now; the waker is called when there is.
     Empty,
     /// Nothing ever again: the writer is gone and all was read.
@@ -216,6 +216,13 @@ impl PipeWriter {
         }
     }
 
+    /// Whether the reader sees everything that was written: no flush is owed. (A conflating pipe owes one
+    /// always.)
+    #[inline]
+    pub fn is_flushed(&self) -> bool {
+        self.ring.is_published() && self.shared.newest.is_none()
+    }
+
     /// Shows the reader what was written, and calls it if it sleeps.
     #[inline]
     pub fn flush(&mut self) {
@@ -292,12 +299,23 @@ impl PipeReader {
                 self.count();
                 Read::Message(message)
             }
-            None => self.read_slow(),
+            None => self.read_slow(std::mem::take),
         }
     }
 
+    /// Takes the oldest message, which `look` sees in its place: what it does not take out is dropped.
+    #[inline]
+    pub fn read_with<R>(&mut self, look: impl FnOnce(&mut Message) -> R) -> Read<R> {
+        if self.ring.is_at_hand() {
+            let result = self.ring.pop_with(look).expect("it is at hand");
+            self.count();
+            return Read::Message(result);
+        }
+        self.read_slow(look)
+    }
+
     #[cold]
-    fn read_slow(&mut self) -> Read {
+    fn read_slow<R>(&mut self, look: impl FnOnce(&mut Message) -> R) -> Read<R> {
         if self.ring.position() != self.reported {
             self.report();
         }
@@ -306,13 +324,13 @@ impl PipeReader {
         // Closed is looked at before the queue: what was published before the closing is then seen.
         let closed = self.shared.writer_closed.load(Ordering::Acquire);
         let found = match &self.shared.newest {
-            None => self.ring.pop().inspect(|_| self.count()),
-            Some(newest) => lock(newest).take(),
+            None => self.ring.pop_with(look).inspect(|_| self.count()),
+            Some(newest) => lock(newest).take().map(|mut message| look(&mut message)),
         };
         match found {
-            Some(message) => {
+            Some(result) => {
                 self.shared.reader_asleep.store(false, Ordering::Relaxed);
-                Read::Message(message)
+                Read::Message(result)
             }
             None if closed => Read::Closed,
             None => Read::Empty,

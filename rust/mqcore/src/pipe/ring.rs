@@ -68,6 +68,8 @@ pub(super) struct Writer<T> {
     chunk: *mut Chunk<T>,
     /// Items written.
     position: usize,
+    /// The last value stored in `published`.
+    published: usize,
     /// The last value read of `taken`.
     taken: usize,
 }
@@ -102,6 +104,7 @@ pub(super) fn ring<T>() -> (Writer<T>, Reader<T>) {
         shared: Arc::clone(&shared),
         chunk: ptr::null_mut(),
         position: 0,
+        published: 0,
         taken: 0,
     };
     let reader = Reader {
@@ -149,9 +152,16 @@ impl<T> Writer<T> {
     /// Makes everything written so far visible to the reader.
     #[inline]
     pub(super) fn publish(&mut self) {
+        self.published = self.position;
         self.shared
             .published
             .store(self.position, Ordering::Release);
+    }
+
+    /// Whether everything written is visible to the reader.
+    #[inline]
+    pub(super) fn is_published(&self) -> bool {
+        self.published == self.position
     }
 
     /// Items in the queue, as far as this end knows: never too few.
@@ -172,24 +182,63 @@ impl<T> Reader<T> {
     /// Takes the oldest published item.
     #[inline]
     pub(super) fn pop(&mut self) -> Option<T> {
-        if self.position == self.published && !self.refresh() {
+        let slot = self.front()?;
+        // SAFETY: the slot is published, so the writer has finished it (Release/Acquire on `published`)
+        // and will not touch it again; the position moves on, so it is read once.
+        let item = unsafe { (*slot).with_mut(|slot| (*slot).assume_init_read()) };
+        self.position += 1;
+        Some(item)
+    }
+
+    /// Shows the oldest published item to `look` in its place, and then drops it there: for an item that
+    /// costs more to move than to read.
+    #[inline]
+    pub(super) fn pop_with<R>(&mut self, look: impl FnOnce(&mut T) -> R) -> Option<R> {
+        /// Drops the item at the end, also when `look` panics.
+        struct Shown<'a, T>(&'a CheckedCell<MaybeUninit<T>>);
+        impl<T> Drop for Shown<'_, T> {
+            fn drop(&mut self) {
+                // SAFETY: made once for an item that the position has left behind: nobody else drops it.
+                self.0
+                    .with_mut(|slot| unsafe { (*slot).assume_init_drop() });
+            }
+        }
+        let slot = self.front()?;
+        self.position += 1;
+        // SAFETY: the slot is published, as in `pop`, and stays this end's until the next call of
+        // `front`, which the borrow of `self` rules out here.
+        let shown = Shown(unsafe { &*slot });
+        // SAFETY: the item is initialised, and no other reference to it exists.
+        Some(
+            shown
+                .0
+                .with_mut(|slot| look(unsafe { (*slot).assume_init_mut() })),
+        )
+    }
+
+    /// The slot of the oldest published item, in a chunk that this end owns.
+    #[inline]
+    fn front(&mut self) -> Option<*const CheckedCell<MaybeUninit<T>>> {
+        if !self.is_at_hand() {
             return None;
         }
         let index = self.position % CHUNK;
         if index == 0 {
             self.next_chunk();
         }
-        // SAFETY: the slot is published, so the writer has finished it (Release/Acquire on `published`)
-        // and will not touch it again; the position moves on, so it is read once.
-        let item =
-            unsafe { (*self.chunk).slots[index].with_mut(|slot| (*slot).assume_init_read()) };
-        self.position += 1;
-        Some(item)
+        // SAFETY: the chunk is live: this end owns it until `next_chunk` gives it back.
+        Some(unsafe { &raw const (*self.chunk).slots[index] })
+    }
+
+    /// Whether an item can be taken now.
+    #[inline]
+    pub(super) fn is_at_hand(&mut self) -> bool {
+        self.position != self.published || self.refresh()
     }
 
     /// Looks for newly published items.
     #[inline]
-    pub(super) fn refresh(&mut self) -> bool {
+    fn refresh(&mut self) -> bool {
         self.published = self.shared.published.load(Ordering::Acquire);
         self.position != self.published
     }
@@ -309,6 +358,28 @@ mod tests {
     }
 
     #[test]
+    fn item_looked_at_in_its_place_is_dropped_once_also_when_looking_panics() {
+        let item = Arc::new(());
+        let (mut writer, mut reader) = ring();
+        for _ in 0..2 * CHUNK {
+            writer.push(Arc::clone(&item));
+        }
+        writer.publish();
+        for left in (CHUNK + 1..=2 * CHUNK).rev() {
+            let count = reader.pop_with(|item| Arc::strong_count(item));
+            assert_eq!(count, Some(left + 1));
+            assert_eq!(Arc::strong_count(&item), left);
+        }
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            reader.pop_with(|_| panic!("while looking"));
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(Arc::strong_count(&item), CHUNK);
+        drop((writer, reader));
+        assert_eq!(Arc::strong_count(&item), 1);
+    }
+
+    #[test]
     fn every_item_is_dropped_once_wherever_both_ends_stop() {
         for written in 0..3 * CHUNK {
             for read in 0..=written {
@@ -393,6 +464,10 @@ mod loom_tests {
                     expected += 1;
                     reader.report();
                 }
+                reader.pop_with(|item| {
+                    assert_eq!(**item, expected);
+                    expected += 1;
+                });
                 thread::yield_now();
             }
             drop(reader);

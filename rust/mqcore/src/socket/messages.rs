@@ -3,6 +3,7 @@
 //! A call that waits does so outside every lock: it notes where its direction's signals stand, tries, and
 //! sleeps until they have moved.
 
+use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -39,17 +40,48 @@ impl Socket {
     /// only receives, ETERM, ENOTSOCK; each with the message back.
     pub fn try_send(&self, message: Message) -> std::result::Result<(), NotSent<Message>> {
         let inner = &*self.inner;
+        let sent = lock(&inner.outgoing).send(inner, message);
+        inner.rearm();
+        sent
+    }
+
+    /// Sends a copy of `payload` as a message of one part (or as the last part of one that is sent in
+    /// parts), if that can be done now.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send).
+    #[inline]
+    pub fn try_send_slice(&self, payload: &[u8]) -> Result<()> {
+        let inner = &*self.inner;
         let sent = {
             let mut sending = lock(&inner.outgoing);
-            match sending.fresh(inner) {
-                Err(error) => Err((error, message)),
-                Ok(half) => half
-                    .try_send(message)
-                    .map_err(|(refusal, message)| (refused(inner.kind, refusal), message)),
-            }
+            let sent = sending.send_slice(inner, payload);
+            sending.flush();
+            sent
         };
         inner.rearm();
         sent
+    }
+
+    /// Begins to send many messages: until the batch is dropped no other thread's send comes between.
+    ///
+    /// # Errors
+    /// EFSM while a message that is sent in parts lacks its last part; ETERM, ENOTSOCK.
+    pub fn send_batch(&self) -> Result<SendBatch<'_>> {
+        let inner = &*self.inner;
+        let mut sending = lock(&inner.outgoing);
+        sending.fresh(inner)?;
+        if !sending.parts.is_empty() {
+            return Err(Error::new(
+                Errno::FSM,
+                "a message that is sent in parts is not complete; send its last part first",
+            ));
+        }
+        Ok(SendBatch {
+            inner,
+            sending: Some(sending),
+            unflushed: 0,
+        })
     }
 
     /// Sends one part of a message; `more` says that others follow. The message goes when it is
@@ -65,7 +97,9 @@ impl Socket {
         let inner = &*self.inner;
         let sent = {
             let mut sending = lock(&inner.outgoing);
-            sending.send_part(inner, part, more)
+            let sent = sending.send_part(inner, part, more);
+            sending.flush();
+            sent
         };
         inner.rearm();
         sent
@@ -96,6 +130,34 @@ impl Socket {
         self.send(part, deadline, |socket, part| {
             socket.try_send_part(part, more)
         })
+    }
+
+    /// Whether there is room for a message, as far as that can be said without knowing it.
+    ///
+    /// # Errors
+    /// EAGAIN without room; ENOTSUP, ETERM, ENOTSOCK.
+    pub fn check_room(&self) -> Result<()> {
+        let inner = &*self.inner;
+        let mut sending = lock(&inner.outgoing);
+        match sending.fresh(inner)?.check(&Frame::empty()) {
+            Err(refusal @ (Refusal::Again | Refusal::Unsupported)) => {
+                Err(refused(inner.kind, refusal))
+            }
+            // The message itself decides.
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until [`check_room`](Self::check_room) finds room, or `deadline` (`None`: for ever).
+    ///
+    /// # Errors
+    /// EAGAIN after the deadline, and those of `check_room`; EINTR when a signal handler ran on this
+    /// thread: call again.
+    pub fn wait_for_room(&self, deadline: Option<Instant>) -> Result<()> {
+        self.send((), deadline, |socket, ()| {
+            socket.check_room().map_err(|error| (error, ()))
+        })
+        .map_err(|(error, ())| error)
     }
 
     fn send<T>(
@@ -134,31 +196,56 @@ impl Socket {
     /// # Errors
     /// As [`try_recv`](Self::try_recv); never EAGAIN in the middle of a message.
     pub fn try_recv_part(&self) -> Result<(Frame, bool)> {
+        self.try_recv_part_with(|frame, more| (std::mem::take(frame), more))
+    }
+
+    /// Takes the next part of a message, which `look` sees in its place, if that can be, with whether
+    /// others of it follow. `look` runs under a lock of the socket: it must not call it.
+    ///
+    /// # Errors
+    /// As [`try_recv_part`](Self::try_recv_part).
+    #[inline]
+    pub fn try_recv_part_with<R>(&self, look: impl FnOnce(&mut Frame, bool) -> R) -> Result<R> {
         let inner = &*self.inner;
-        let part = {
-            let mut receiving = lock(&inner.incoming);
-            if let Some(frame) = receiving.rest.next() {
-                let more = receiving.rest.len() > 0;
-                inner.partly_read.store(more, Ordering::Relaxed);
-                Ok((frame, more))
-            } else {
-                receiving
-                    .whole(inner)
-                    .map(|message| match message.into_single() {
-                        Ok(frame) => (frame, false),
-                        Err(message) => {
-                            let mut frames = message.into_frames().into_iter();
-                            let first = frames.next().unwrap_or_default();
-                            let more = frames.len() > 0;
-                            inner.partly_read.store(more, Ordering::Relaxed);
-                            receiving.rest = frames;
-                            (first, more)
-                        }
-                    })
-            }
-        };
+        let part = lock(&inner.incoming).part_with(inner, look);
         inner.rearm();
         part
+    }
+
+    /// Takes up to `most` messages that are there, one after the other, which `look` sees in their
+    /// places; returns how many. `look` runs under a lock of the socket: it must not call it. With
+    /// `single`, a message of several parts ends the batch and stays, and so does one that was begun.
+    ///
+    /// # Errors
+    /// As [`try_recv`](Self::try_recv), if there is none; with `single` EINVAL, if the first has several
+    /// parts.
+    pub fn try_recv_many(
+        &self,
+        most: usize,
+        single: bool,
+        look: &mut dyn FnMut(&mut Message),
+    ) -> Result<usize> {
+        let inner = &*self.inner;
+        let taken = lock(&inner.incoming).many(inner, most, single, look);
+        inner.rearm();
+        taken
+    }
+
+    /// Waits until a message is there, or `deadline` (`None`: for ever). Another thread may take it.
+    ///
+    /// # Errors
+    /// EAGAIN after the deadline, and those of [`try_recv`](Self::try_recv); EINTR when a signal handler
+    /// ran on this thread: call again.
+    pub fn wait_readable(&self, deadline: Option<Instant>) -> Result<()> {
+        self.receive(deadline, |socket| {
+            let inner = &*socket.inner;
+            let mut receiving = lock(&inner.incoming);
+            if receiving.rest.len() > 0 || receiving.fresh(inner)?.readable() {
+                Ok(())
+            } else {
+                Err(Errno::AGAIN.into())
+            }
+        })
     }
 
     /// As [`try_recv`](Self::try_recv), but waits for a message until `deadline` (`None`: for ever).
@@ -254,6 +341,50 @@ impl Sending {
     }
 }
 
+/// Many messages on their way out, under one lock of the socket: not to be kept while anything waits.
+///
+/// The peers see what was sent in steps, and all of it when the batch is dropped.
+pub struct SendBatch<'a> {
+    inner: &'a Inner,
+    /// `None` only in the drop.
+    sending: Option<MutexGuard<'a, Sending>>,
+    /// Messages since the last flush.
+    unflushed: usize,
+}
+
+/// So many messages of a batch go by before the peers are shown them: they can begin with their work.
+const FLUSH_EVERY: usize = 64;
+
+impl SendBatch<'_> {
+    /// Sends a copy of `payload` as a message of one part, if that can be done now.
+    ///
+    /// # Errors
+    /// As [`Socket::try_send`].
+    #[inline]
+    pub fn try_send_slice(&mut self, payload: &[u8]) -> Result<()> {
+        let inner = self.inner;
+        let Some(sending) = &mut self.sending else {
+            return Err(closed());
+        };
+        sending.send_slice(inner, payload)?;
+        self.unflushed += 1;
+        if self.unflushed == FLUSH_EVERY {
+            self.unflushed = 0;
+            sending.flush();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for SendBatch<'_> {
+    fn drop(&mut self) {
+        if let Some(mut sending) = self.sending.take() {
+            sending.flush();
+        }
+        self.inner.rearm(); // with the lock given back
+    }
+}
+
 impl Receiving {
     #[inline]
     pub(super) fn fresh(&mut self, inner: &Inner) -> Result<&mut dyn Incoming> {
@@ -263,6 +394,90 @@ impl Receiving {
             news(&inner.port.inbox, |command| half.handle(command));
         }
         Ok(half)
+    }
+
+    /// The next part of a message; see [`Socket::try_recv_part_with`].
+    #[inline]
+    fn part_with<R>(
+        &mut self,
+        inner: &Inner,
+        look: impl FnOnce(&mut Frame, bool) -> R,
+    ) -> Result<R> {
+        if let Some(mut frame) = self.rest.next() {
+            let more = self.rest.len() > 0;
+            inner.partly_read.store(more, Ordering::Relaxed);
+            return Ok(look(&mut frame, more));
+        }
+        let mut look = Some(look);
+        let mut result = None;
+        let mut several = None;
+        self.fresh(inner)?
+            .try_recv_with(&mut |message| match message.single_mut() {
+                Some(frame) => result = look.take().map(|look| look(frame, false)),
+                None => several = Some(std::mem::take(message)),
+            })
+            .map_err(|refusal| refused(inner.kind, refusal))?;
+        if let Some(result) = result {
+            inner.partly_read.store(false, Ordering::Relaxed);
+            return Ok(result);
+        }
+        let (message, look) = several
+            .zip(look)
+            .expect("the message had one part or several");
+        self.rest = message.into_frames().into_iter();
+        let mut first = self.rest.next().unwrap_or_default();
+        let more = self.rest.len() > 0;
+        inner.partly_read.store(more, Ordering::Relaxed);
+        Ok(look(&mut first, more))
+    }
+
+    /// Several messages; see [`Socket::try_recv_many`].
+    fn many(
+        &mut self,
+        inner: &Inner,
+        most: usize,
+        single: bool,
+        look: &mut dyn FnMut(&mut Message),
+    ) -> Result<usize> {
+        let mut taken = 0;
+        if !single && most > 0 && self.rest.len() > 0 {
+            look(&mut self.whole(inner)?);
+            taken += 1;
+        }
+        let begun = self.rest.len() > 0;
+        let half = self.fresh(inner)?;
+        let mut several = None;
+        while taken < most && !begun && several.is_none() {
+            let received = half.try_recv_with(&mut |message| {
+                if single && !message.is_single() {
+                    several = Some(std::mem::take(message));
+                } else {
+                    look(message);
+                }
+            });
+            match received {
+                Err(_) if taken > 0 => break,
+                Err(refusal) => return Err(refused(inner.kind, refusal)),
+                Ok(()) => {}
+            }
+            if several.is_none() {
+                inner.partly_read.store(false, Ordering::Relaxed);
+                taken += 1;
+            }
+        }
+        if let Some(message) = several {
+            self.rest = message.into_frames().into_iter();
+        }
+        if taken == 0 && self.rest.len() > 0 {
+            return Err(Error::new(
+                Errno::INVAL,
+                format!(
+                    "the next message has {} parts; receive it with recv_multipart or recv_many_multipart",
+                    self.rest.len()
+                ),
+            ));
+        }
+        Ok(taken)
     }
 
     /// The next whole message of the pattern, or what is left of one received in parts.
@@ -283,6 +498,41 @@ impl Receiving {
 }
 
 impl Sending {
+    fn send(
+        &mut self,
+        inner: &Inner,
+        message: Message,
+    ) -> std::result::Result<(), NotSent<Message>> {
+        let half = match self.fresh(inner) {
+            Ok(half) => half,
+            Err(error) => return Err((error, message)),
+        };
+        let sent = half.try_send(message);
+        half.flush();
+        sent.map_err(|(refusal, message)| (refused(inner.kind, refusal), message))
+    }
+
+    /// Sends a copy; the peers may see it only after a flush.
+    #[inline]
+    fn send_slice(&mut self, inner: &Inner, payload: &[u8]) -> Result<()> {
+        let complete = self.parts.is_empty();
+        let half = self.fresh(inner)?;
+        if complete {
+            half.try_send_slice(payload)
+                .map_err(|refusal| refused(inner.kind, refusal))
+        } else {
+            self.send_part(inner, payload.into(), false)
+                .map_err(|(error, _)| error)
+        }
+    }
+
+    #[inline]
+    fn flush(&mut self) {
+        if let Some(half) = &mut self.half {
+            half.flush();
+        }
+    }
+
     fn send_part(
         &mut self,
         inner: &Inner,

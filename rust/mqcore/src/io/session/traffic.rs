@@ -138,17 +138,20 @@ impl Core {
                 && !link.outward_closed
                 && let Some(pipe) = &mut self.pipe
             {
-                while link.connection.transmit_len() < OUT_BATCH {
-                    match pipe.reader.read() {
-                        Read::Message(message) => {
-                            if link.raw && message.byte_len() == 0 {
-                                link.outward_closed = true; // STREAM: an empty message closes
-                                break;
-                            }
-                            link.connection.send(message);
+                let (raw, connection) = (link.raw, &mut link.connection);
+                while connection.transmit_len() < OUT_BATCH {
+                    let read = pipe.reader.read_with(|message| {
+                        let ends = raw && message.byte_len() == 0;
+                        if !ends {
+                            connection.send_from(message);
                         }
+                        ends
+                    });
+                    match read {
+                        Read::Message(false) => {}
                         Read::Empty => break,
-                        Read::Closed => {
+                        // STREAM: an empty message closes.
+                        Read::Message(true) | Read::Closed => {
                             link.outward_closed = true;
                             break;
                         }
