@@ -17,6 +17,9 @@ mod types;
 
 use pyo3::prelude::*;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The native half of mqcore. Use `mqcore`, not this module.
 #[pymodule(gil_used = false)]
 mod _core {

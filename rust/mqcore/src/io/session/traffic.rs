@@ -17,7 +17,7 @@ use crate::pipe::Read;
 use crate::transport::Stream;
 
 /// Bytes encoded before they are written: enough for large writes, little enough to stay in the cache.
-const OUT_BATCH: usize = 64 * 1024;
+const OUT_BATCH: usize = 256 * 1024;
 
 /// Bytes moved in each direction in one turn: a busy session leaves the others their time.
 const TURN_BYTES: usize = 1024 * 1024;
