@@ -174,6 +174,27 @@ impl Connection {
         self.decoder.body_buffer()
     }
 
+    /// How many bytes the next frame takes, header included, if it is long and as long as the last one:
+    /// a caller that has room for just so many bytes in memory of its own reads them there, and gives
+    /// them to [`adopt`](Self::adopt) instead of [`receive`](Self::receive). `None` inside a frame, and
+    /// where no long frame came last.
+    pub fn expected(&self) -> Option<usize> {
+        match self.state {
+            State::Traffic(_) => self.decoder.expected(),
+            State::Opening(_) | State::Raw { .. } | State::Failed(_) => None,
+        }
+    }
+
+    /// Takes bytes from the stream, as many or fewer than [`expected`](Self::expected) said, with their
+    /// memory; then call [`receive`](Self::receive) with empty input. Any bytes will do; only if they
+    /// are what was expected is a copy saved.
+    ///
+    /// # Panics
+    /// If nothing was expected.
+    pub fn adopt(&mut self, bytes: Vec<u8>) {
+        self.decoder.adopt(bytes);
+    }
+
     /// Queues a message. On SUB and XSUB a single frame beginning with `01` or `00` is a
     /// subscription or its cancellation and travels as the peer's version wants it.
     ///
@@ -277,15 +298,26 @@ impl Connection {
         now: Instant,
     ) -> Result<Option<Event>, ProtocolError> {
         if self.decoder.has_surplus() {
-            let surplus = self.decoder.take_surplus();
-            let mut rest = &surplus[..];
-            let event = self.receive_from(&mut rest, now)?;
-            self.decoder.put_surplus(rest);
+            let event = self.receive_surplus(now)?;
             if event.is_some() {
                 return Ok(event);
             }
         }
-        self.receive_from(input, now)
+        let event = self.receive_from(input, now)?;
+        if event.is_none() && self.decoder.has_surplus() {
+            return self.receive_surplus(now); // adopted bytes were not what was expected
+        }
+        Ok(event)
+    }
+
+    /// Takes the next event from what came too much.
+    fn receive_surplus(&mut self, now: Instant) -> Result<Option<Event>, ProtocolError> {
+        let surplus = self.decoder.take_surplus();
+        let mut rest = &surplus[..];
+        let event = self.receive_from(&mut rest, now)?;
+        let taken = surplus.len() - rest.len();
+        self.decoder.put_surplus(surplus.slice(taken..));
+        Ok(event)
     }
 
     fn receive_from(

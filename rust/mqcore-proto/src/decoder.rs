@@ -5,7 +5,13 @@
 //! ```
 //!
 //! A header is checked before any memory is set aside for its body, and that memory grows only
-//! with the bytes that really come.
+//! with the bytes that really come, or to what a frame of this peer really had before.
+//!
+//! Long frames often follow one another. A caller that reads so much as the next one would take, if it
+//! is as long as the last ([`Decoder::expected`]), into memory of its own, and gives that away
+//! ([`Decoder::adopt`]), saves a copy: the body stays where it was read to.
+
+use bytes::{Buf, Bytes};
 
 use crate::Frame;
 use crate::error::ProtocolError;
@@ -17,12 +23,19 @@ const BODY_FIRST: usize = 256 * 1024;
 /// From so many missing bytes on a caller may read straight into the body.
 const DIRECT: usize = 8 * 1024;
 
+/// A frame from this length on is expected to be followed by another one as long.
+const REPEATED: usize = 32 * 1024;
+
 /// One connection's frames while they arrive. Owns nothing between two frames.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     stage: Stage,
-    /// What a caller appended to a body beyond its frame's end: it is the first further input.
-    surplus: Vec<u8>,
+    /// What a caller gave beyond a frame's end: it is the first further input.
+    surplus: Bytes,
+    /// The length of the last frame, if it came in pieces and was long; else 0.
+    last: usize,
+    /// The length of the longest body that came whole: so much may be set aside at once.
+    longest: usize,
 }
 
 #[derive(Debug)]
@@ -34,10 +47,14 @@ enum Stage {
     },
     /// The header is whole, but the first byte of its body is needed to judge it.
     Judging(Header),
-    /// Invariant: `bytes.len() < header.length`, except after a caller filled the body buffer.
+    /// Bytes that a caller gave away, from the beginning of a frame on.
+    Adopted(Vec<u8>),
+    /// Invariant: `bytes.len() < start + header.length`, except after a caller filled the body buffer.
     Body {
         header: Header,
         bytes: Vec<u8>,
+        /// Where in `bytes` the body begins: behind its header, if that was adopted with it.
+        start: usize,
         /// The length of `bytes` when it was last looked at.
         seen: usize,
     },
@@ -121,24 +138,57 @@ impl Decoder {
                     judge(header, Some(first))?;
                     self.stage = Self::await_body(header);
                 }
+                Stage::Adopted(bytes) => {
+                    let bytes = std::mem::take(bytes);
+                    self.stage = Stage::default();
+                    let whole = Header::parse(&bytes)?;
+                    let Some((header, start)) = whole.filter(|(header, start)| {
+                        // One that ends in between, or is short, is decoded like any other input.
+                        header.length >= REPEATED && header.length >= bytes.len() - start
+                    }) else {
+                        self.last = 0;
+                        self.surplus = bytes.into();
+                        return Ok(None);
+                    };
+                    if judge(header, bytes.get(start).copied())? == Judgement::NeedsFirstByte {
+                        self.surplus = bytes.into();
+                        return Ok(None);
+                    }
+                    self.stage = Stage::Body {
+                        header,
+                        seen: bytes.len(),
+                        bytes,
+                        start,
+                    };
+                }
                 Stage::Body {
                     header,
                     bytes,
+                    start,
                     seen,
                 } => {
-                    let missing = header.length.saturating_sub(bytes.len());
+                    let end = start.saturating_add(header.length);
+                    let missing = end.saturating_sub(bytes.len());
                     let (now, rest) = input.split_at(missing.min(input.len()));
-                    grow(bytes, now.len(), header.length);
+                    grow(bytes, now.len(), end, self.longest);
                     bytes.extend_from_slice(now);
                     *seen = bytes.len();
                     *input = rest;
-                    if bytes.len() < header.length {
+                    if bytes.len() < end {
                         return Ok(None);
                     }
-                    self.surplus = bytes.split_off(header.length);
-                    let frame = (*header, Frame::from(std::mem::take(bytes)));
+                    self.surplus = bytes.split_off(end).into();
+                    let mut payload = Bytes::from(std::mem::take(bytes));
+                    payload.advance(*start);
+                    let header = *header;
+                    self.last = if header.length >= REPEATED {
+                        header.length
+                    } else {
+                        0
+                    };
+                    self.longest = self.longest.max(header.length);
                     self.stage = Stage::default();
-                    return Ok(Some(frame));
+                    return Ok(Some((header, payload.into())));
                 }
             }
         }
@@ -148,25 +198,54 @@ impl Decoder {
         Stage::Body {
             header,
             bytes: Vec::new(),
+            start: 0,
             seen: 0,
         }
     }
 
     /// The unfinished body, with spare capacity for at most what is missing, if that is much.
     pub(crate) fn body_buffer(&mut self) -> Option<&mut Vec<u8>> {
-        let Stage::Body { header, bytes, .. } = &mut self.stage else {
+        let Stage::Body {
+            header,
+            bytes,
+            start,
+            ..
+        } = &mut self.stage
+        else {
             return None;
         };
-        if header.length.saturating_sub(bytes.len()) < DIRECT {
+        let end = start.saturating_add(header.length);
+        // A body that was begun in its own memory is finished there.
+        if end.saturating_sub(bytes.len()) < DIRECT && *start == 0 {
             return None;
         }
-        grow(bytes, DIRECT, header.length);
+        grow(bytes, DIRECT, end, self.longest);
         Some(bytes)
     }
 
-    /// Whether the body grew by its buffer since the last call of [`receive`](Self::receive).
+    /// Whether the body grew by its buffer since the last call of [`receive`](Self::receive), or bytes
+    /// were adopted.
     pub(crate) fn has_grown(&self) -> bool {
-        matches!(&self.stage, Stage::Body { bytes, seen, .. } if bytes.len() != *seen)
+        match &self.stage {
+            Stage::Body { bytes, seen, .. } => bytes.len() != *seen,
+            Stage::Adopted(_) => true,
+            Stage::Header { .. } | Stage::Judging(_) => false,
+        }
+    }
+
+    /// Between two frames: how many bytes the next frame takes with its header, if it is long and as long
+    /// as the last one.
+    pub(crate) fn expected(&self) -> Option<usize> {
+        (self.last > 0 && self.is_between_frames()).then(|| HEADER_MAX + self.last)
+    }
+
+    /// Takes bytes that begin where [`expected`](Self::expected) was asked; they are the next input.
+    ///
+    /// # Panics
+    /// Inside a frame.
+    pub(crate) fn adopt(&mut self, bytes: Vec<u8>) {
+        assert!(self.is_between_frames(), "adopted bytes begin a frame");
+        self.stage = Stage::Adopted(bytes);
     }
 
     /// Whether there is input that the caller gave by the body buffer.
@@ -176,32 +255,37 @@ impl Decoder {
     }
 
     /// Takes that input; what is not used is to be given back to [`put_surplus`](Self::put_surplus).
-    pub(crate) fn take_surplus(&mut self) -> Vec<u8> {
+    pub(crate) fn take_surplus(&mut self) -> Bytes {
         std::mem::take(&mut self.surplus)
     }
 
     /// Gives unused surplus back.
-    pub(crate) fn put_surplus(&mut self, rest: &[u8]) {
-        self.surplus = rest.to_vec();
+    pub(crate) fn put_surplus(&mut self, rest: Bytes) {
+        self.surplus = rest;
     }
 
     /// Bytes of memory held.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn memory(&self) -> usize {
         let body = match &self.stage {
-            Stage::Body { bytes, .. } => bytes.capacity(),
-            _ => 0,
+            Stage::Body { bytes, .. } | Stage::Adopted(bytes) => bytes.capacity(),
+            Stage::Header { .. } | Stage::Judging(_) => 0,
         };
-        body + self.surplus.capacity()
+        body + self.surplus.len()
     }
 }
 
-/// Makes room in a body of `length` bytes for `incoming` more (or up to its end).
-fn grow(bytes: &mut Vec<u8>, incoming: usize, length: usize) {
-    let needed = bytes.len().saturating_add(incoming).min(length);
+/// Makes room in a body that ends at `end` for `incoming` more (or up to its end); for all of it if a body
+/// as long as that was whole before.
+fn grow(bytes: &mut Vec<u8>, incoming: usize, end: usize, longest: usize) {
+    let needed = bytes.len().saturating_add(incoming).min(end);
     if bytes.capacity() < needed {
-        let doubled = bytes.capacity().saturating_mul(2);
-        let wanted = doubled.max(BODY_FIRST).max(needed).min(length);
+        let wanted = if end <= longest {
+            end
+        } else {
+            let doubled = bytes.capacity().saturating_mul(2);
+            doubled.max(BODY_FIRST).max(needed).min(end)
+        };
         bytes.reserve_exact(wanted - bytes.len());
     }
 }
@@ -288,6 +372,72 @@ mod tests {
         assert!(decoder.is_between_frames());
     }
 
+    /// What a caller does that reads as much as is expected.
+    fn read_adopted(decoder: &mut Decoder, bytes: &mut &[u8], most: usize) -> Option<Frame> {
+        let total = decoder.expected().expect("a long frame was the last");
+        let (now, rest) = bytes.split_at(total.min(most).min(bytes.len()));
+        *bytes = rest;
+        let mut fresh = Vec::with_capacity(total);
+        fresh.extend_from_slice(now);
+        decoder.adopt(fresh);
+        assert!(decoder.has_grown());
+        let frame = decoder.receive(&mut &[][..], accept).unwrap();
+        frame.map(|(_, frame)| frame)
+    }
+
+    #[test]
+    fn long_frame_like_the_last_stays_where_it_was_read_to() {
+        let bytes = encode(40_000);
+        for cut in [1, 8, 9, 10, 39_999, 40_008, 40_009] {
+            let mut decoder = Decoder::default();
+            assert_eq!(decoder.expected(), None);
+            decoder.receive(&mut &bytes[..10], accept).unwrap();
+            decoder.receive(&mut &bytes[10..], accept).unwrap().unwrap();
+            let two = [&bytes[..], &bytes[..]].concat();
+            let mut rest = &two[..];
+            let mut frames = Vec::new();
+            frames.extend(read_adopted(&mut decoder, &mut rest, cut));
+            if decoder.has_surplus() {
+                // A header that was cut comes as any other input.
+                let surplus = decoder.take_surplus();
+                assert_eq!(decoder.receive(&mut &surplus[..], accept).unwrap(), None);
+            }
+            while !rest.is_empty() {
+                let (now, after) = rest.split_at(rest.len().min(7_000));
+                let mut input = match decoder.body_buffer() {
+                    Some(body) => {
+                        let room = (body.capacity() - body.len()).min(now.len());
+                        body.extend_from_slice(&now[..room]);
+                        rest = &rest[room..];
+                        &[][..]
+                    }
+                    None => {
+                        rest = after;
+                        now
+                    }
+                };
+                while let Some((_, frame)) = decoder.receive(&mut input, accept).unwrap() {
+                    frames.push(frame);
+                }
+            }
+            assert_eq!(frames.len(), 2, "cut at {cut}");
+            assert!(frames.iter().all(|frame| **frame == bytes[9..]));
+            assert_eq!(decoder.memory(), 0);
+        }
+    }
+
+    #[test]
+    fn adopted_bytes_that_are_no_such_frame_are_further_input() {
+        let mut decoder = Decoder::default();
+        let long = encode(40_000);
+        decoder.receive(&mut &long[..10], accept).unwrap();
+        decoder.receive(&mut &long[10..], accept).unwrap().unwrap();
+        let small = [&encode(3)[..], &encode(5)[..]].concat();
+        assert_eq!(read_adopted(&mut decoder, &mut &small[..], 100), None);
+        assert_eq!(decoder.take_surplus(), small);
+        assert_eq!(decoder.expected(), None, "the peer does something else");
+    }
+
     #[test]
     fn surplus_in_the_body_buffer_is_kept_as_input() {
         let bytes = encode(20_000);
@@ -299,7 +449,7 @@ mod tests {
         let (_, frame) = decoder.receive(&mut &[][..], accept).unwrap().unwrap();
         assert_eq!(frame.len(), 20_000);
         assert!(decoder.has_surplus() && !decoder.is_between_frames());
-        assert_eq!(decoder.take_surplus(), b"\0\x01x");
+        assert_eq!(decoder.take_surplus(), &b"\0\x01x"[..]);
     }
 
     #[test]

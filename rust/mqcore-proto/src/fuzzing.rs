@@ -94,6 +94,10 @@ fn take(connection: &mut Connection, piece: &[u8], now: Instant) -> bool {
         let room = (body.capacity() - body.len()).min(input.len());
         body.extend_from_slice(&input[..room]);
         input = &input[room..];
+    } else if let Some(total) = connection.expected() {
+        let (now, rest) = input.split_at(total.min(input.len()));
+        connection.adopt(now.to_vec());
+        input = rest;
     }
     loop {
         match connection.receive(&mut input, now) {
@@ -265,6 +269,10 @@ mod tests {
                     let room = (body.capacity() - body.len()).min(piece.len());
                     body.extend_from_slice(&piece[..room]);
                     piece = &piece[room..];
+                } else if direct && let Some(total) = pair.right.expected() {
+                    let (now, after) = piece.split_at(total.min(piece.len()));
+                    pair.right.adopt(now.to_vec());
+                    piece = after;
                 }
                 got.extend(events(&mut pair.right, piece, pair.now).unwrap());
             }

@@ -214,16 +214,21 @@ impl Core {
                 more = true;
                 break;
             }
-            let body = match link.farewell {
-                None => link.connection.body_buffer(),
-                Some(_) => None, // nobody is interested any more
-            };
-            let (read, wanted, into_body) = match body {
-                Some(body) => {
-                    let wanted = body.capacity() - body.len();
-                    (link.stream.read_into_spare(body), wanted, true)
+            let busy = link.farewell.is_none(); // else nobody is interested any more
+            let (read, wanted, in_place) = if busy
+                && let Some(body) = link.connection.body_buffer()
+            {
+                let wanted = body.capacity() - body.len();
+                (link.stream.read_into_spare(body), wanted, true)
+            } else if busy && let Some(wanted) = link.connection.expected() {
+                let mut bytes = Vec::with_capacity(wanted);
+                let read = link.stream.read_into_spare(&mut bytes);
+                if !bytes.is_empty() {
+                    link.connection.adopt(bytes);
                 }
-                None => (link.stream.read(turn.buffer), READ_BUFFER, false),
+                (read, wanted, true)
+            } else {
+                (link.stream.read(turn.buffer), READ_BUFFER, false)
             };
             match read {
                 Ok(0) => link.eof = true,
@@ -233,7 +238,7 @@ impl Core {
                         // A short read emptied the stream; more of it is a new edge.
                         link.ready.readable = false;
                     }
-                    let bytes = if into_body {
+                    let bytes = if in_place {
                         &[][..]
                     } else {
                         &turn.buffer[..count]
