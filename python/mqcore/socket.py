@@ -1,6 +1,7 @@
 """Sockets: what the native part leaves to Python, because it need not be fast.
 
-`send`, `recv`, `send_multipart`, `recv_multipart`, `recv_into`, `poll`, `get`, `set` and `close` are native.
+`send`, `recv`, `send_multipart`, `recv_multipart`, `recv_into`, `send_many`, `recv_many`, `poll`, `get`, `set` and
+`close` are native.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import json
 import pickle
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from errno import EACCES, EADDRINUSE, ENOTSUP
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, overload
 from warnings import warn
 
 from mqcore import _core
@@ -34,7 +35,7 @@ from mqcore.constants import (
     SocketType,
     _OptType,
 )
-from mqcore.error import ZMQBindError, ZMQError
+from mqcore.error import Again, ZMQBindError, ZMQError
 from mqcore.poll import Poller
 
 if TYPE_CHECKING:
@@ -479,6 +480,42 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
         """Receives a message and returns `deserialize(parts)`."""
         parts = self.recv_multipart(flags=flags, copy=copy)
         return self._deserialize(parts, deserialize)  # type: ignore[no-any-return]
+
+    # Batches.
+
+    @overload
+    def batches(
+        self, max: int = 1024, timeout: float | None = None, *, multipart: Literal[False] = False
+    ) -> Iterator[list[bytes]]: ...
+
+    @overload
+    def batches(
+        self, max: int = 1024, timeout: float | None = None, *, multipart: Literal[True]
+    ) -> Iterator[list[list[bytes]]]: ...
+
+    @overload
+    def batches(
+        self, max: int = 1024, timeout: float | None = None, *, multipart: bool
+    ) -> Iterator[list[bytes]] | Iterator[list[list[bytes]]]: ...
+
+    def batches(
+        self, max: int = 1024, timeout: float | None = None, *, multipart: bool = False
+    ) -> Iterator[Any]:
+        """Iterates over what comes in, batch by batch: `for batch in socket.batches(): ...`.
+
+        Each batch is what `recv_many(max, timeout)` returns, or with `multipart` what `recv_many_multipart` does.
+        The iteration ends when nothing came within `timeout` milliseconds (None: as RCVTIMEO says, which is never
+        by default; 0: as soon as nothing is there), and raises what `recv_many` raises otherwise.
+
+        An addition of mqcore.
+        """
+        receive = self.recv_many_multipart if multipart else self.recv_many
+        while True:
+            try:
+                batch = receive(max, timeout)
+            except Again:
+                return
+            yield batch
 
     # The monitor.
 

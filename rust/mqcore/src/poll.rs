@@ -11,7 +11,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::error::{Errno, Result};
-use crate::port::Watcher;
+use crate::port::{Alarm, Watcher};
 pub use crate::port::{POLLERR, POLLIN, POLLOUT, POLLPRI};
 use crate::socket::Socket;
 use crate::sync::Woken;
@@ -80,11 +80,11 @@ struct Watch {
 
 impl Watch {
     fn new(items: &[PollItem], descriptors: Option<&Descriptors>) -> Result<Self> {
-        let waker = match descriptors {
-            Some(descriptors) => Some(mio::Waker::new(descriptors.poll.registry(), WAKE)?),
-            None => None,
+        let alarm = match descriptors {
+            Some(descriptors) => Alarm::Epoll(mio::Waker::new(descriptors.poll.registry(), WAKE)?),
+            None => Alarm::None,
         };
-        let watcher = Arc::new(Watcher::new(waker));
+        let watcher = Arc::new(Watcher::new(alarm));
         let sockets: Vec<Socket> = items
             .iter()
             .filter_map(|item| match &item.target {

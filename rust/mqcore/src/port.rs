@@ -18,7 +18,7 @@ use crate::mailbox::Mailbox;
 use crate::monitor::Monitor;
 use crate::pattern::{Command, Drops, Peer, PipeId, is_split};
 use crate::pipe::{PipeEnd, Wake};
-use crate::sync::{Event, lock};
+use crate::sync::{Event, Woken, lock};
 
 /// Something can be received.
 pub const POLLIN: i32 = 1;
@@ -58,26 +58,39 @@ impl AsFd for Bell {
     }
 }
 
-/// What a poller sleeps on: an event, or an epoll if it polls descriptors too.
+/// What somebody sleeps on who waits for more than one socket's events.
 #[derive(Debug)]
 pub(crate) struct Watcher {
     pub(crate) event: Event,
-    waker: Option<mio::Waker>,
+    alarm: Alarm,
+}
+
+/// What a watcher is woken by, beside its event.
+#[derive(Debug)]
+pub(crate) enum Alarm {
+    /// Nothing: it sleeps on the event.
+    None,
+    /// It sleeps in an epoll, for descriptors too.
+    Epoll(mio::Waker),
+    /// It sleeps in a poll, for a connection too.
+    Bell(Bell),
 }
 
 impl Watcher {
-    pub(crate) fn new(waker: Option<mio::Waker>) -> Self {
+    pub(crate) fn new(alarm: Alarm) -> Self {
         Self {
             event: Event::default(),
-            waker,
+            alarm,
         }
     }
 
     fn wake(&self) {
         self.event.signal();
-        if let Some(waker) = &self.waker {
+        match &self.alarm {
+            Alarm::None => {}
             // Fails only when the epoll is gone, and the poller with it.
-            let _ = waker.wake();
+            Alarm::Epoll(waker) => drop(waker.wake()),
+            Alarm::Bell(bell) => bell.ring(),
         }
     }
 }
@@ -90,6 +103,8 @@ pub(crate) struct Signals {
     watched: AtomicBool,
     watchers: Mutex<Vec<Arc<Watcher>>>,
     fd: OnceLock<Bell>,
+    /// Who waits for an answer at the connection itself; made for the first, gone with the close.
+    lessee: Mutex<Option<Arc<Watcher>>>,
 }
 
 impl Signals {
@@ -151,6 +166,57 @@ impl Signals {
             fence(Ordering::SeqCst);
         }
         Ok(self.fd.get().expect("set above and never taken"))
+    }
+
+    /// Waits at the connection that is lent until something came over it and was taken in, until the
+    /// signals for reading have moved on from `seen`, or until the deadline. Look afterwards whether the
+    /// socket was closed meanwhile: then [`close_lessee`](Self::close_lessee).
+    pub(crate) fn wait_at(
+        &self,
+        lease: &dyn Lease,
+        seen: u32,
+        deadline: Option<Instant>,
+    ) -> Result<Woken> {
+        let kept = lock(&self.lessee).take(); // there is one lessee at a time
+        let watcher = match kept {
+            Some(watcher) => watcher,
+            None => Arc::new(Watcher::new(Alarm::Bell(Bell::new()?))),
+        };
+        let woken = self.wait_with(&watcher, lease, seen, deadline);
+        *lock(&self.lessee) = Some(watcher);
+        Ok(woken)
+    }
+
+    fn wait_with(
+        &self,
+        watcher: &Arc<Watcher>,
+        lease: &dyn Lease,
+        seen: u32,
+        deadline: Option<Instant>,
+    ) -> Woken {
+        let Alarm::Bell(bell) = &watcher.alarm else {
+            return Woken::Signalled;
+        };
+        let before = watcher.event.epoch();
+        self.watch(watcher);
+        let woken = if self.readable.epoch() == seen {
+            lease.wait(bell, deadline)
+        } else {
+            Some(Woken::Signalled)
+        };
+        self.unwatch(watcher); // from here on nobody rings, least of all what is taken in
+        if watcher.event.epoch() != before {
+            bell.silence();
+        }
+        woken.unwrap_or_else(|| {
+            lease.take_in();
+            Woken::Signalled
+        })
+    }
+
+    /// Gives back what only waiting needs, for the socket is closed.
+    pub(crate) fn close_lessee(&self) {
+        *lock(&self.lessee) = None;
     }
 
     /// The public descriptor, if anybody asked for it.
@@ -287,6 +353,23 @@ pub(crate) trait Link: Send + Sync {
     /// Ends the peer: what was sent to it goes out until `deadline` (`None` is for ever), no more is
     /// received.
     fn end(&self, deadline: Option<Instant>);
+
+    /// Lends the connection to a caller that would wait for the answer to what it has just sent: it reads
+    /// the answer itself, and the two hand-overs by the I/O thread fall away. `None` if that cannot be, or
+    /// would not pay.
+    fn lend(&self) -> Option<Box<dyn Lease>> {
+        None
+    }
+}
+
+/// What comes over a connection is one caller's to wait for, until this is dropped. Everything else (what
+/// is sent, timers, the end) stays with the I/O thread.
+pub(crate) trait Lease {
+    /// Waits until something came (`None`), `bell` rings or the deadline has passed.
+    fn wait(&self, bell: &Bell, deadline: Option<Instant>) -> Option<Woken>;
+
+    /// Moves what came into the socket's pipe.
+    fn take_in(&self);
 }
 
 /// A socket that can be made to take in its news while the application does something else: a new
@@ -550,6 +633,16 @@ impl Port {
         }
     }
 
+    /// The connection of the only peer, if it can be lent.
+    pub(crate) fn lend(&self) -> Option<Box<dyn Lease>> {
+        let link = {
+            let peers = lock(&self.peers);
+            let mut links = peers.values().map(|entry| &entry.link);
+            links.next().filter(|_| peers.len() == 1).map(Arc::clone)
+        };
+        link?.lend()
+    }
+
     /// Peers whose pipes are live.
     pub(crate) fn peer_count(&self) -> usize {
         lock(&self.peers).len()
@@ -566,6 +659,7 @@ impl Port {
             link.end(deadline);
         }
         self.signals.notify(true, true);
+        self.signals.close_lessee();
     }
 
     #[inline]

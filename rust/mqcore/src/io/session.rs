@@ -9,9 +9,10 @@
 //!      +-----------+-----------+---------+--> Dead      (accepted: always; connecting: when it ends)
 //! ```
 //!
-//! A session is driven by turns on its I/O thread. One thing may happen elsewhere: when the application
+//! A session is driven by turns on its I/O thread. Two things may happen elsewhere: when the application
 //! answers what it has just received, its own thread writes the answer to the idle connection, which
-//! saves the hand-off (see [`Session::wake`]). Nothing in here ever waits, for a lock of a socket least
+//! saves the hand-off (see [`Session::wake`]), and then may wait at the connection for what comes next
+//! (see `lease.rs`). Nothing in here ever waits, for a lock of a socket least
 //! of all.
 //!
 //! Who keeps its pipe while there is no connection: types that queue for a peer that is not there yet
@@ -20,6 +21,7 @@
 //! IMMEDIATE, get a new pipe with each connection, so that routing ids start afresh.
 
 mod dialing;
+mod lease;
 mod traffic;
 
 use std::collections::VecDeque;
@@ -40,7 +42,7 @@ use crate::monitor::{Counters, EventKind};
 use crate::options::SocketOptions;
 use crate::pattern::{Peer, PipeId, Properties};
 use crate::pipe::{Bound, PipeEnd, Wake, Waker, pipe_pair};
-use crate::port::{Link as PeerLink, Port, next_id};
+use crate::port::{Lease, Link as PeerLink, Port, next_id};
 use crate::sync::{Alive, Tally, lock};
 use crate::transport::{ResolvedAddress, Stream};
 
@@ -89,6 +91,8 @@ struct Core {
     peer: Option<Arc<Peer>>,
     /// Asked to end, by this time at the latest (`None` inside: whenever everything is sent).
     ending: Option<Option<Instant>>,
+    /// A caller that took something in found that the connection is over.
+    found: Option<Loss>,
     alive: Option<Alive>,
 }
 
@@ -121,7 +125,7 @@ struct Dialer {
 
 /// A connection: the stream, the codec, and how far both are.
 struct Link {
-    stream: Stream,
+    stream: Arc<Stream>,
     connection: Connection,
     /// Received but not decoded, because the pipe was full. Invariant: at most one read buffer.
     input: Vec<u8>,
@@ -140,6 +144,14 @@ struct Link {
     outward_closed: bool,
     /// A message came in since the last one went out by the application's own hand.
     answerable: bool,
+    /// What went out last went out by the application's own hand: it may wait for the answer itself.
+    lockstep: bool,
+    /// Somebody does (see `lease.rs`), and the poll does not watch for what comes.
+    lent: bool,
+    /// The poll watches for room to write. Invariant: if not, `ready.writable` holds.
+    watches_room: bool,
+    /// The poll watches for something.
+    watched: bool,
     /// Everything is sent and our side is shut; wait for the peer's until then.
     farewell: Option<Instant>,
 }
@@ -175,6 +187,7 @@ impl Session {
                 pipe_id: 0,
                 peer: None,
                 ending: None,
+                found: None,
                 alive: Some(config.tally.enter()),
             }),
             config: config.clone(),
@@ -330,6 +343,11 @@ impl PeerLink for Session {
             me.end_by(deadline);
         }
     }
+
+    fn lend(&self) -> Option<Box<dyn Lease>> {
+        let lease = lease::StreamLease::take(self.me.upgrade()?)?;
+        Some(Box::new(lease))
+    }
 }
 
 impl Wake for Session {
@@ -341,7 +359,7 @@ impl Wake for Session {
     fn wake(&self, token: u64) {
         if token == OUTWARD
             && let Ok(mut core) = self.core.try_lock()
-            && core.answer()
+            && core.answer(self)
         {
             return;
         }
@@ -544,6 +562,7 @@ impl Core {
         let Phase::Linked(mut link) = std::mem::replace(&mut self.phase, waiting) else {
             return self.die(session, turn);
         };
+        self.found = None;
         let monitor = &session.config.port.monitor;
         let counters = &monitor.counters;
         match &loss {
@@ -575,7 +594,7 @@ impl Core {
             }
         }
         Counters::count(&counters.disconnected);
-        deregister(turn.registry, &link.stream);
+        deregister(turn.registry, &*link.stream);
         session.emit(EventKind::Disconnected, link.stream.as_raw_fd() as u32);
         let raw = link.raw && session.config.options.stream_notify;
         drop(link);
@@ -608,7 +627,7 @@ impl Core {
 
     fn die(&mut self, session: &Arc<Session>, turn: &mut Turn<'_>) -> Next {
         match std::mem::replace(&mut self.phase, Phase::Dead) {
-            Phase::Linked(link) => deregister(turn.registry, &link.stream),
+            Phase::Linked(link) => deregister(turn.registry, &*link.stream),
             Phase::Dialing { stream, .. } => deregister(turn.registry, &stream),
             Phase::Waiting { .. } | Phase::Resolving | Phase::Dead => {}
         }

@@ -46,6 +46,8 @@ pub(crate) struct IoPool {
 /// One I/O thread, as other threads see it.
 pub(crate) struct IoThread {
     commands: Mailbox<Command>,
+    /// Of its poll: for whoever changes what is watched of a connection.
+    pub(super) registry: Registry,
     waker: mio::Waker,
     /// The thread is in, or about to enter, a wait that only its waker or an event ends.
     asleep: AtomicBool,
@@ -108,6 +110,7 @@ impl IoPool {
         let poll = Poll::new()?;
         let thread = Arc::new(IoThread {
             commands: Mailbox::new(),
+            registry: poll.registry().try_clone()?,
             waker: mio::Waker::new(poll.registry(), WAKE)?,
             asleep: AtomicBool::new(false),
             load: AtomicUsize::new(0),
@@ -207,14 +210,42 @@ impl IoThread {
     }
 }
 
-/// Registers a descriptor for everything, edge-triggered.
+/// What a descriptor is watched for, edge-triggered; `None` for nothing.
+fn interest(read: bool, write: bool) -> Option<Interest> {
+    match (read, write) {
+        (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+        (true, false) => Some(Interest::READABLE),
+        (false, true) => Some(Interest::WRITABLE),
+        (false, false) => None,
+    }
+}
+
+/// Registers a descriptor for reading and, if `write`, writing.
 pub(super) fn register(registry: &Registry, fd: RawFd, key: usize, write: bool) -> io::Result<()> {
-    let interest = if write {
-        Interest::READABLE | Interest::WRITABLE
-    } else {
-        Interest::READABLE
+    match interest(true, write) {
+        Some(interest) => registry.register(&mut SourceFd(&fd), Token(key), interest),
+        None => Ok(()),
+    }
+}
+
+/// Changes what a descriptor is watched for, which is something if `watched`; an event follows for what is
+/// there already. Returns whether it is watched now.
+pub(super) fn rewatch(
+    registry: &Registry,
+    fd: RawFd,
+    key: usize,
+    watched: bool,
+    (read, write): (bool, bool),
+) -> bool {
+    let mut source = SourceFd(&fd);
+    let changed = match (interest(read, write), watched) {
+        (Some(interest), true) => registry.reregister(&mut source, Token(key), interest),
+        (Some(interest), false) => registry.register(&mut source, Token(key), interest),
+        // Out it goes: watched for the least, it would still wake the thread for what comes.
+        (None, true) => registry.deregister(&mut source),
+        (None, false) => Ok(()),
     };
-    registry.register(&mut SourceFd(&fd), Token(key), interest)
+    changed.is_ok() && (read || write)
 }
 
 /// Takes a descriptor out again, before it is closed.

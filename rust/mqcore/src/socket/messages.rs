@@ -273,11 +273,24 @@ impl Socket {
             let seen = self.signals().readable.epoch();
             match attempt(self) {
                 Err(error) if error.errno() == Errno::AGAIN => {
-                    wait(&self.signals().readable, seen, deadline)?;
+                    self.wait_to_receive(seen, deadline)?;
                 }
                 done => return done,
             }
         }
+    }
+
+    /// Sleeps until the signals for reading have moved on from `seen`.
+    fn wait_to_receive(&self, seen: u32, deadline: Option<Instant>) -> Result<()> {
+        let port = &self.inner.port;
+        let Some(lease) = port.lend() else {
+            return wait(&port.signals.readable, seen, deadline);
+        };
+        let woken = port.signals.wait_at(&*lease, seen, deadline)?;
+        if port.is_closed() {
+            port.signals.close_lessee();
+        }
+        outcome(woken)
     }
 
     /// When a send that begins now gives up (SNDTIMEO); `None` is never.
@@ -580,7 +593,12 @@ impl Sending {
 }
 
 fn wait(event: &Event, seen: u32, deadline: Option<Instant>) -> Result<()> {
-    match event.wait(seen, deadline) {
+    outcome(event.wait(seen, deadline))
+}
+
+/// What the end of a wait means for a call.
+fn outcome(woken: Woken) -> Result<()> {
+    match woken {
         Woken::Signalled => Ok(()),
         Woken::TimedOut => Err(Errno::AGAIN.into()),
         Woken::Interrupted => Err(Errno::INTR.into()),

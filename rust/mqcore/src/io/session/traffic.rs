@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use mqcore_proto::{Config, Connection, Event, Frame, Heartbeat, Limits, PeerInfo, SocketType};
 
-use super::super::thread::{Next, READ_BUFFER, Ready, Turn, register};
+use super::super::thread::{Next, Ready, Turn, register, rewatch};
 use super::{Core, Link, Loss, Phase, Session, SessionConfig};
 use crate::pattern::Properties;
 use crate::pipe::Read;
@@ -45,6 +45,9 @@ impl Core {
         let Phase::Linked(link) = &mut self.phase else {
             return Ok(Next::Wait(None));
         };
+        if let Some(loss) = self.found.take() {
+            return Err(loss);
+        }
         if !link.registered {
             // An accepted stream comes here unregistered: its thread was not known before.
             register(turn.registry, link.stream.as_raw_fd(), turn.key, true).map_err(Loss::Gone)?;
@@ -56,11 +59,11 @@ impl Core {
             return Err(Loss::Finished); // there is nothing to shake hands for
         }
         // Read first: what waits in the stream is a sign of life.
-        let more_in = self.pump_in(session, turn)?;
+        let more_in = self.pump_in(session, turn.buffer, turn.now)?;
         let mut more_out = false;
         if !self.says_goodbye() {
             self.look_at_the_clock(turn.now)?;
-            more_out = self.pump_out()?;
+            more_out = self.pump_out(session)?;
         }
         let Phase::Linked(link) = &mut self.phase else {
             return Ok(Next::Wait(None));
@@ -122,7 +125,7 @@ impl Core {
     }
 
     /// Moves what the socket wrote into the stream. True if it stopped for fairness.
-    pub(super) fn pump_out(&mut self) -> Result<bool, Loss> {
+    pub(super) fn pump_out(&mut self, session: &Session) -> Result<bool, Loss> {
         let Phase::Linked(link) = &mut self.phase else {
             return Ok(false);
         };
@@ -148,7 +151,7 @@ impl Core {
                         ends
                     });
                     match read {
-                        Read::Message(false) => {}
+                        Read::Message(false) => link.lockstep = false,
                         Read::Empty => break,
                         // STREAM: an empty message closes.
                         Read::Message(true) | Read::Closed => {
@@ -180,6 +183,7 @@ impl Core {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     link.ready.writable = false;
+                    link.watch_room(session);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => {
@@ -196,10 +200,11 @@ impl Core {
     pub(super) fn pump_in(
         &mut self,
         session: &Arc<Session>,
-        turn: &mut Turn<'_>,
+        buffer: &mut [u8],
+        now: Instant,
     ) -> Result<bool, Loss> {
         let mut moved = 0;
-        if !self.decode(session, None, turn.now)? {
+        if !self.decode(session, None, now)? {
             return Ok(false);
         }
         let mut more = false;
@@ -215,8 +220,7 @@ impl Core {
                 break;
             }
             let busy = link.farewell.is_none(); // else nobody is interested any more
-            let (read, wanted, in_place) = if busy
-                && let Some(body) = link.connection.body_buffer()
+            let (read, wanted, in_place) = if busy && let Some(body) = link.connection.body_buffer()
             {
                 let wanted = body.capacity() - body.len();
                 (link.stream.read_into_spare(body), wanted, true)
@@ -228,7 +232,7 @@ impl Core {
                 }
                 (read, wanted, true)
             } else {
-                (link.stream.read(turn.buffer), READ_BUFFER, false)
+                (link.stream.read(buffer), buffer.len(), false)
             };
             match read {
                 Ok(0) => link.eof = true,
@@ -238,12 +242,8 @@ impl Core {
                         // A short read emptied the stream; more of it is a new edge.
                         link.ready.readable = false;
                     }
-                    let bytes = if in_place {
-                        &[][..]
-                    } else {
-                        &turn.buffer[..count]
-                    };
-                    if !self.decode(session, Some(bytes), turn.now)? {
+                    let bytes = if in_place { &[][..] } else { &buffer[..count] };
+                    if !self.decode(session, Some(bytes), now)? {
                         break;
                     }
                 }
@@ -331,7 +331,7 @@ impl Core {
     }
 
     /// Writes an answer at once, on the application's thread; false if the I/O thread must do it.
-    pub(super) fn answer(&mut self) -> bool {
+    pub(super) fn answer(&mut self, session: &Session) -> bool {
         let Phase::Linked(link) = &mut self.phase else {
             return false;
         };
@@ -344,13 +344,14 @@ impl Core {
             return false;
         }
         link.answerable = false;
-        match self.pump_out() {
+        match self.pump_out(session) {
             // Whatever is left is for the I/O thread: the end of the pipe, a failure, a full stream's
             // next edge comes to it by itself.
             Ok(more) => {
-                let Phase::Linked(link) = &self.phase else {
+                let Phase::Linked(link) = &mut self.phase else {
                     return false;
                 };
+                link.lockstep = link.connection.transmit_len() == 0;
                 !more && !link.outward_closed && !link.write_failed
             }
             Err(_) => false,
@@ -388,7 +389,7 @@ impl Link {
         });
         config.handshake_timeout = options.handshake_ivl;
         Self {
-            stream,
+            stream: Arc::new(stream),
             connection: Connection::new(config, now),
             input: Vec::new(),
             ready: Ready::default(),
@@ -400,7 +401,29 @@ impl Link {
             handshake_done: false,
             outward_closed: false,
             answerable: false,
+            lockstep: false,
+            lent: false,
+            watches_room: true,
+            watched: true,
             farewell: None,
+        }
+    }
+
+    /// Has the poll watch for room to write, if it does not.
+    fn watch_room(&mut self, session: &Session) {
+        if !self.watches_room {
+            self.watches_room = true;
+            self.rewatch(session);
+        }
+    }
+
+    /// Tells the poll what to watch for.
+    pub(super) fn rewatch(&mut self, session: &Session) {
+        if let Some(key) = session.key() {
+            let registry = &session.thread.registry;
+            let wanted = (!self.lent, self.watches_room);
+            let fd = self.stream.as_raw_fd();
+            self.watched = rewatch(registry, fd, key, self.watched, wanted);
         }
     }
 
