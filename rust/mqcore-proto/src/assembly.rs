@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(assembly.push(true, "b".into()), None);
         assert!(!assembly.is_empty());
         let message = assembly.push(false, "c".into()).unwrap();
-        assert_eq!(message.frames(), ["b".into(), "c".into()]);
+        assert_eq!(message.into_frames(), ["b".into(), "c".into()]);
         assert!(assembly.is_empty() && assembly.memory() == 0);
     }
 

@@ -541,9 +541,9 @@ mod tests {
         let [Event::Message(large), Event::Message(next)] = &got[..] else {
             panic!("{} events", got.len())
         };
-        assert!(large.first()[..] == bytes[9..1_000_009]);
+        assert!(*large.first() == bytes[9..1_000_009]);
         assert_eq!(*next, Message::from("next"));
-        let large = large.first().shared().unwrap();
+        let large = large.single().unwrap().shared().unwrap();
         assert!(large.is_unique(), "nothing else holds the body");
     }
 
@@ -633,7 +633,7 @@ mod tests {
                     let [Event::Message(got)] = &got[..] else {
                         panic!("{version:?} {length}: {} events", got.len())
                     };
-                    assert!(got.is_single() && got.first()[..] == wanted);
+                    assert!(got.is_single() && *got.first() == wanted);
                 }
             }
         }

@@ -19,6 +19,7 @@ mod mechanism;
 mod message;
 mod metadata;
 mod opening;
+mod packed;
 mod raw;
 mod socket_type;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -33,5 +34,5 @@ pub use error::{ErrorKind, ProtocolError};
 pub use frame::{Frame, INLINE_CAPACITY, Owner};
 pub use heartbeat::Heartbeat;
 pub use mechanism::MechanismConfig;
-pub use message::Message;
+pub use message::{Message, Parts, ShortMessage};
 pub use socket_type::SocketType;

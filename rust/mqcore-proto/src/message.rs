@@ -1,16 +1,22 @@
 //! A whole message: one or more frames that travel together.
 //!
-//! A single-frame message, the common one, needs no allocation of its own.
+//! A message of a single frame, the common one, needs no allocation of its own, and neither does one of
+//! a few short frames.
 
-use crate::Frame;
+use std::fmt;
+
+use crate::packed::{Packed, PackedParts, Packing};
+use crate::{Frame, INLINE_CAPACITY};
 
 /// One or more frames, delivered completely or not at all.
-#[derive(Clone, Debug)]
-pub struct Message(Parts);
+#[derive(Clone)]
+pub struct Message(Body);
 
-#[derive(Clone, Debug)]
-enum Parts {
+#[derive(Clone)]
+enum Body {
     Single(Frame),
+    /// Several that are short.
+    Packed(Packed),
     /// Invariant: at least two frames.
     Many(Vec<Frame>),
 }
@@ -23,26 +29,46 @@ impl Message {
     pub fn from_frames(mut frames: Vec<Frame>) -> Self {
         match frames.len() {
             0 => panic!("a message has at least one frame"),
-            1 => Self(Parts::Single(frames.remove(0))),
-            _ => Self(Parts::Many(frames)),
+            1 => Self(Body::Single(frames.remove(0))),
+            _ => Self(Body::Many(frames)),
         }
     }
 
-    /// The frames, first to last; never empty.
+    /// Takes a whole message of several short frames off the front of `input`, if that is what stands
+    /// there and no frame is longer than `longest`.
     #[inline]
-    pub fn frames(&self) -> &[Frame] {
+    pub(crate) fn parse_short(input: &mut &[u8], longest: u8) -> Option<Self> {
+        let (packed, used) = Packed::parse(input, longest)?;
+        *input = &input[used..];
+        Some(Self(Body::Packed(packed)))
+    }
+
+    /// The payloads of the frames, first to last; never empty.
+    #[inline]
+    pub fn parts(&self) -> Parts<'_> {
         match &self.0 {
-            Parts::Single(frame) => std::slice::from_ref(frame),
-            Parts::Many(frames) => frames,
+            Body::Single(frame) => Parts::Frames(std::slice::from_ref(frame).iter()),
+            Body::Packed(packed) => Parts::Packed(packed.parts()),
+            Body::Many(frames) => Parts::Frames(frames.iter()),
         }
     }
 
-    /// The first frame.
-    #[inline]
-    pub fn first(&self) -> &Frame {
+    /// How many frames there are.
+    pub fn part_count(&self) -> usize {
         match &self.0 {
-            Parts::Single(frame) => frame,
-            Parts::Many(frames) => &frames[0],
+            Body::Single(_) => 1,
+            Body::Packed(packed) => packed.parts().count(),
+            Body::Many(frames) => frames.len(),
+        }
+    }
+
+    /// The payload of the first frame.
+    #[inline]
+    pub fn first(&self) -> &[u8] {
+        match &self.0 {
+            Body::Single(frame) => frame,
+            Body::Packed(packed) => packed.parts().next().unwrap_or_default(),
+            Body::Many(frames) => &frames[0],
         }
     }
 
@@ -50,8 +76,8 @@ impl Message {
     #[inline]
     pub fn single(&self) -> Option<&Frame> {
         match &self.0 {
-            Parts::Single(frame) => Some(frame),
-            Parts::Many(_) => None,
+            Body::Single(frame) => Some(frame),
+            Body::Packed(_) | Body::Many(_) => None,
         }
     }
 
@@ -59,31 +85,48 @@ impl Message {
     #[inline]
     pub fn single_mut(&mut self) -> Option<&mut Frame> {
         match &mut self.0 {
-            Parts::Single(frame) => Some(frame),
-            Parts::Many(_) => None,
+            Body::Single(frame) => Some(frame),
+            Body::Packed(_) | Body::Many(_) => None,
+        }
+    }
+
+    /// A message that is short enough to be kept in the value, as it stands on the wire: its bytes, with
+    /// what stands behind them here, and their length.
+    #[inline]
+    pub(crate) fn packed(&self) -> Option<(&[u8; INLINE_CAPACITY], usize)> {
+        match &self.0 {
+            Body::Packed(packed) => Some(packed.wire()),
+            Body::Single(_) | Body::Many(_) => None,
         }
     }
 
     /// Whether the message has one frame only.
     #[inline]
     pub fn is_single(&self) -> bool {
-        matches!(self.0, Parts::Single(_))
+        matches!(self.0, Body::Single(_))
     }
 
     /// Puts `frame` in front of the others.
+    #[inline]
     pub fn push_front(&mut self, frame: Frame) {
-        self.splice_front(std::iter::once(frame));
+        self.splice_front([frame]);
     }
 
     /// Puts `frames` in front of the others, in their order.
-    pub fn splice_front(&mut self, frames: impl IntoIterator<Item = Frame>) {
-        let old = std::mem::replace(&mut self.0, Parts::Single(Frame::empty()));
-        let mut all: Vec<Frame> = Vec::with_capacity(4);
-        all.extend(frames);
-        match old {
-            Parts::Single(frame) => all.push(frame),
-            Parts::Many(rest) => all.extend(rest),
+    #[inline]
+    pub fn splice_front<I>(&mut self, frames: I)
+    where
+        I: IntoIterator<Item = Frame> + AsRef<[Frame]>,
+    {
+        let front = frames.as_ref().iter().map(Frame::as_slice);
+        if let Some(packed) = Packed::new(front.chain(self.parts())) {
+            self.0 = Body::Packed(packed);
+            return;
         }
+        let old = std::mem::take(self).into_frames();
+        let mut all: Vec<Frame> = Vec::with_capacity(frames.as_ref().len() + old.len());
+        all.extend(frames);
+        all.extend(old);
         *self = Self::from_frames(all);
     }
 
@@ -91,6 +134,10 @@ impl Message {
     ///
     /// Returns them, and the rest if there is one.
     pub fn split_front(self, count: usize) -> (Vec<Frame>, Option<Message>) {
+        if let Body::Packed(packed) = &self.0 {
+            let head = packed.parts().take(count).map(Frame::from).collect();
+            return (head, Self::of_parts(packed.parts().skip(count)));
+        }
         let mut head = self.into_frames();
         let tail = head.split_off(count.min(head.len()));
         let rest = (!tail.is_empty()).then(|| Self::from_frames(tail));
@@ -98,21 +145,37 @@ impl Message {
     }
 
     /// Takes the first frame off; the rest, if there is one, is a message again.
+    #[inline]
     pub fn pop_front(self) -> (Frame, Option<Message>) {
         match self.0 {
-            Parts::Single(frame) => (frame, None),
-            Parts::Many(mut frames) => {
+            Body::Single(frame) => (frame, None),
+            Body::Packed(packed) => {
+                let mut parts = packed.parts();
+                let first = parts.next().map(Frame::from).unwrap_or_default();
+                (first, Self::of_parts(parts))
+            }
+            Body::Many(mut frames) => {
                 let first = frames.remove(0);
                 (first, Some(Self::from_frames(frames)))
             }
         }
     }
 
+    /// A message of copies of parts that were packed; `None` without one.
+    #[inline]
+    fn of_parts<'a>(mut parts: impl Iterator<Item = &'a [u8]> + Clone) -> Option<Self> {
+        match Packed::new(parts.clone()) {
+            Some(packed) => Some(Self(Body::Packed(packed))),
+            None => parts.next().map(Self::from), // fewer than two
+        }
+    }
+
     /// The frames as a vector.
     pub fn into_frames(self) -> Vec<Frame> {
         match self.0 {
-            Parts::Single(frame) => vec![frame],
-            Parts::Many(frames) => frames,
+            Body::Single(frame) => vec![frame],
+            Body::Packed(packed) => packed.parts().map(Frame::from).collect(),
+            Body::Many(frames) => frames,
         }
     }
 
@@ -120,14 +183,65 @@ impl Message {
     #[inline]
     pub fn into_single(self) -> Result<Frame, Message> {
         match self.0 {
-            Parts::Single(frame) => Ok(frame),
+            Body::Single(frame) => Ok(frame),
             many => Err(Self(many)),
         }
     }
 
     /// Payload bytes of all frames together.
     pub fn byte_len(&self) -> usize {
-        self.frames().iter().map(|frame| frame.len()).sum()
+        self.parts().map(<[u8]>::len).sum()
+    }
+}
+
+/// Copies of short parts on their way into a message that needs no allocation.
+#[derive(Default)]
+pub struct ShortMessage(Packing);
+
+impl ShortMessage {
+    /// Adds a copy of `part`; false if there is no room: all parts may take 63 bytes, with two more for
+    /// each. [`Message::from_frames`] makes a message of what does not fit.
+    #[inline]
+    pub fn push(&mut self, part: &[u8]) -> bool {
+        self.0.push(part)
+    }
+
+    /// The message; `None` if it has fewer than two parts.
+    #[inline]
+    pub fn finish(self) -> Option<Message> {
+        self.0.finish().map(|packed| Message(Body::Packed(packed)))
+    }
+}
+
+/// The payloads of a message; see [`Message::parts`].
+#[derive(Clone)]
+#[expect(private_interfaces, reason = "what it is made of is nobody's business")]
+pub enum Parts<'a> {
+    /// Frames of their own.
+    #[doc(hidden)]
+    Frames(std::slice::Iter<'a, Frame>),
+    /// Short ones in one value.
+    #[doc(hidden)]
+    Packed(PackedParts<'a>),
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        match self {
+            Self::Frames(frames) => frames.next().map(Frame::as_slice),
+            Self::Packed(parts) => parts.next(),
+        }
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.parts().map(Frame::from))
+            .finish()
     }
 }
 
@@ -141,7 +255,7 @@ impl Default for Message {
 impl From<Frame> for Message {
     #[inline]
     fn from(frame: Frame) -> Self {
-        Self(Parts::Single(frame))
+        Self(Body::Single(frame))
     }
 }
 
@@ -165,7 +279,7 @@ impl From<&str> for Message {
 
 impl PartialEq for Message {
     fn eq(&self, other: &Self) -> bool {
-        self.frames() == other.frames()
+        self.parts().eq(other.parts())
     }
 }
 
@@ -188,10 +302,42 @@ mod tests {
     fn envelope_goes_on_and_comes_off_in_order() {
         let mut message = Message::from("body");
         message.splice_front(frames(&["a", "b", ""]));
-        assert_eq!(message.frames(), frames(&["a", "b", "", "body"]));
+        assert_eq!(message.part_count(), 4);
+        assert_eq!(
+            message.clone().into_frames(),
+            frames(&["a", "b", "", "body"])
+        );
         let (envelope, body) = message.split_front(3);
         assert_eq!(envelope, frames(&["a", "b", ""]));
         assert_eq!(body, Some(Message::from("body")));
+    }
+
+    #[test]
+    fn short_frames_and_long_ones_make_equal_messages() {
+        let names = ["id", "", "body"];
+        let mut short = ShortMessage::default();
+        assert!(names.iter().all(|name| short.push(name.as_bytes())));
+        assert!(!short.push(&[0; 60]));
+        let short = short.finish().unwrap();
+        let long = Message::from_frames(frames(&names));
+        assert!(short.packed().is_some() && long.packed().is_none());
+        assert_eq!(short, long);
+        assert_eq!(format!("{short:?}"), format!("{long:?}"));
+        assert_eq!((short.first(), short.byte_len()), (&b"id"[..], 6));
+        for count in 0..4 {
+            assert_eq!(
+                short.clone().split_front(count),
+                long.clone().split_front(count)
+            );
+        }
+        let (first, rest) = short.pop_front();
+        let (second, rest) = rest.unwrap().pop_front();
+        assert_eq!([first, second], ["id".into(), "".into()]);
+        assert_eq!(rest, Some("body".into()));
+        let mut large = Message::from(&[7; 60]);
+        large.push_front("too much".into());
+        assert_eq!(large.part_count(), 2);
+        assert!(large.packed().is_none());
     }
 
     #[test]

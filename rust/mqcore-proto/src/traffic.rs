@@ -11,7 +11,9 @@ use crate::greeting::Version;
 use crate::heartbeat::Watch;
 use crate::mechanism::Cipher;
 use crate::opening::Opened;
+use crate::packed::MOST_PARTS;
 use crate::transmit::Transmit;
+use crate::wire::MORE;
 use crate::{Frame, INLINE_CAPACITY, Message, SocketType};
 
 /// How many PONGs may wait for a peer that sends PINGs and does not read.
@@ -25,6 +27,8 @@ pub(crate) struct Traffic {
     cipher: Option<Box<dyn Cipher>>,
     /// Single frames without flags up to this length are messages without further checks.
     quick: Option<u8>,
+    /// So are messages of several such frames that fit into a value.
+    quick_parts: bool,
     /// Whether outgoing subscriptions travel as commands.
     subscribing: bool,
     /// PONGs before this transmit position have not all left; `pongs` of them at most.
@@ -40,9 +44,10 @@ pub(crate) struct Traffic {
 
 /// Whether `message` has the envelope of a reply (RFC 28), with or without a request id.
 fn is_reply(message: &Message) -> bool {
-    match message.frames() {
-        [delimiter, _, ..] if delimiter.is_empty() => true,
-        [id, delimiter, ..] => id.len() == 4 && delimiter.is_empty(),
+    let mut parts = message.parts();
+    match (parts.next(), parts.next()) {
+        (Some([]), Some(_)) => true,
+        (Some(id), Some([])) => id.len() == 4,
         _ => false,
     }
 }
@@ -60,6 +65,8 @@ impl Traffic {
         let replies_only = config.socket_type == SocketType::Req;
         Self {
             quick: (cipher.is_none() && !replies_only).then(|| rules.always_fine()),
+            quick_parts: rules.max_parts >= MOST_PARTS
+                && rules.max_message >= INLINE_CAPACITY as u64,
             rules,
             assembly: Assembly::default(),
             watch: Watch::new(heartbeat, now),
@@ -91,6 +98,14 @@ impl Traffic {
                 .unwrap_or_else(|| Frame::copy_from_slice(body));
             *input = after;
             return Some(frame.into());
+        }
+        if let [MORE, ..] = *input
+            && let Some(quick) = self.quick
+            && self.quick_parts
+            && self.assembly.is_empty()
+            && decoder.is_between_frames()
+        {
+            return Message::parse_short(input, quick);
         }
         None
     }
@@ -238,6 +253,8 @@ impl Traffic {
             self.send_special(std::mem::take(message), transmit);
         } else if let Some((bytes, length)) = message.single().and_then(Frame::inline) {
             transmit.push_inline(bytes, length);
+        } else if let Some((bytes, length)) = message.packed() {
+            transmit.push_packed(bytes, length);
         } else {
             transmit.push_message(std::mem::take(message));
         }

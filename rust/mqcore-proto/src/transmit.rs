@@ -74,12 +74,19 @@ impl Transmit {
     /// Queues a frame that is a whole message and short enough to be kept inside the frame.
     #[inline]
     pub(crate) fn push_inline(&mut self, bytes: &[u8; INLINE_CAPACITY], length: usize) {
-        let tail = self.reserve(2 + INLINE_CAPACITY);
-        tail.extend_from_slice(&[0, length as u8]);
-        // All of it, in a few instructions; then what stands behind the payload is cut off.
+        self.reserve(2).extend_from_slice(&[0, length as u8]);
+        self.queued += 2;
+        self.push_packed(bytes, length);
+    }
+
+    /// Queues the first `length` of `bytes` as they are.
+    #[inline]
+    pub(crate) fn push_packed(&mut self, bytes: &[u8; INLINE_CAPACITY], length: usize) {
+        // All of it, in a few instructions; then what stands behind is cut off.
+        let tail = self.reserve(INLINE_CAPACITY);
         tail.extend_from_slice(bytes);
         tail.truncate(tail.len() - (INLINE_CAPACITY - length));
-        self.queued += (2 + length) as u64;
+        self.queued += length as u64;
     }
 
     /// Queues all frames of `message`.

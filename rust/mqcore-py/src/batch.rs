@@ -257,16 +257,16 @@ pub(crate) fn recv_many_multipart<'py>(
     })?;
     let list = PyList::empty(py);
     for message in taken {
-        list.append(parts_of(py, &message)?)?;
+        list.append(parts_of(py, message)?)?;
     }
     Ok(list)
 }
 
 /// The parts of a message as a list of bytes.
-pub(crate) fn parts_of<'py>(py: Python<'py>, message: &Message) -> PyResult<Bound<'py, PyList>> {
+pub(crate) fn parts_of<'py>(py: Python<'py>, message: Message) -> PyResult<Bound<'py, PyList>> {
     let parts = PyList::empty(py);
-    for frame in message.frames() {
-        parts.append(bytes_of(py, frame)?)?;
+    for frame in message.into_frames() {
+        parts.append(bytes_of(py, &frame)?)?;
     }
     Ok(parts)
 }

@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyMemoryView, PyString};
+use pyo3::types::{PyBytes, PyList, PyMemoryView, PyString, PyTuple};
 
 use crate::frame::Frame;
 use crate::release::{self, Release};
@@ -123,6 +123,24 @@ pub(crate) fn frame_of(data: &Bound<'_, PyAny>) -> PyResult<mqcore::Frame> {
     }
     refuse_text(data)?;
     Ok(Payload::of(data)?.into_frame())
+}
+
+/// The message of a list or tuple of two or more plain bytes that are short together; `None` for all others.
+#[inline]
+pub(crate) fn short_message_of(parts: &Bound<'_, PyAny>) -> Option<mqcore::Message> {
+    let mut message = mqcore::ShortMessage::default();
+    let mut push = |part: Bound<'_, PyAny>| {
+        let bytes = part.cast_exact::<PyBytes>().ok()?.as_bytes();
+        message.push(bytes).then_some(())
+    };
+    if let Ok(list) = parts.cast_exact::<PyList>() {
+        list.iter().try_for_each(&mut push)?;
+    } else if let Ok(tuple) = parts.cast_exact::<PyTuple>() {
+        tuple.iter().try_for_each(&mut push)?;
+    } else {
+        return None;
+    }
+    message.finish()
 }
 
 /// TypeError for text, which has no bytes until somebody chose an encoding.

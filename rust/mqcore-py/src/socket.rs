@@ -12,7 +12,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
 use crate::batch;
-use crate::buffer::{Payload, Target, bytes_of, frame_of, is_buffer, refuse_text, short_bytes_of};
+use crate::buffer::{
+    Payload, Target, bytes_of, frame_of, is_buffer, refuse_text, short_bytes_of, short_message_of,
+};
 use crate::context::Context;
 use crate::error::{raise, raise_for_address};
 use crate::frame::{Frame, finished_if};
@@ -419,6 +421,14 @@ impl Socket {
     ) -> PyResult<Option<Py<PyAny>>> {
         let py = msg_parts.py();
         refuse_drafts(routing_id, group)?;
+        if copy
+            && flags & SNDMORE == 0
+            && !self.open_message.load(Ordering::Relaxed)
+            && let Some(message) = short_message_of(msg_parts)
+        {
+            self.send_message(py, message, flags)?;
+            return Ok(None);
+        }
         let parts = checked_parts(msg_parts)?;
         let mut frames = Vec::with_capacity(parts.len());
         let mut result = None;
@@ -477,7 +487,7 @@ impl Socket {
     ) -> PyResult<Bound<'py, PyList>> {
         let message = self.receive_message(py, flags)?;
         if copy {
-            return batch::parts_of(py, &message);
+            return batch::parts_of(py, message);
         }
         let properties = self.engine(py)?.last_properties();
         let frames = message.into_frames();

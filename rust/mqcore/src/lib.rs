@@ -17,7 +17,7 @@ pub mod transport;
 
 pub use context::Context;
 pub use error::{Errno, Error, Result};
-pub use mqcore_proto::{Frame, Message, SocketType};
+pub use mqcore_proto::{Frame, Message, ShortMessage, SocketType};
 pub use options::{OptionKind, OptionValue};
 pub use poll::{POLLERR, POLLIN, POLLOUT, POLLPRI, PollItem, Pollable, poll};
 pub use port::{HeldWakes, hold_wakes};

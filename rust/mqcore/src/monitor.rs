@@ -153,7 +153,7 @@ mod tests {
         monitor.stop();
         let seen = lock(&seen);
         assert_eq!(seen.len(), 3);
-        let frames = seen[0].frames();
+        let frames = seen[0].clone().into_frames();
         assert_eq!(&frames[0][..2], 8_u16.to_ne_bytes());
         assert_eq!(&frames[0][2..], 5_u32.to_ne_bytes());
         assert_eq!(&frames[1][..], b"tcp://127.0.0.1:1");

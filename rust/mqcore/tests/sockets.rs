@@ -83,9 +83,8 @@ fn message(parts: &[&str]) -> Message {
 fn recv(socket: &Socket) -> Vec<String> {
     let message = socket.recv_until(deadline()).unwrap();
     message
-        .frames()
-        .iter()
-        .map(|frame| String::from_utf8_lossy(frame).into_owned())
+        .parts()
+        .map(|part| String::from_utf8_lossy(part).into_owned())
         .collect()
 }
 
@@ -162,7 +161,7 @@ fn router_names_its_peers_and_answers_each() {
         assert_eq!(recv(&router), ["named", "hello"]);
         send(&unnamed, &["hello", "too"]);
         let received = router.recv_until(deadline()).unwrap();
-        let id = received.first().clone();
+        let id = Frame::from(received.first());
         assert_eq!((id.len(), id[0]), (5, 0));
         router
             .send_until(
@@ -275,7 +274,7 @@ fn every_size_arrives_unchanged() {
             push.send_until(Message::from_frames(frames.clone()), deadline())
                 .unwrap();
             let received = pull.recv_until(deadline()).unwrap();
-            assert!(received.frames() == frames, "size {size}");
+            assert!(received.into_frames() == frames, "size {size}");
         }
         push.close();
         pull.close();

@@ -143,7 +143,7 @@ impl Publisher {
 
     /// Fills `matched` with the peers that shall get a message of this topic.
     #[inline]
-    fn select(&mut self, topic: &Frame) {
+    fn select(&mut self, topic: &[u8]) {
         self.index.matching(topic, &mut self.matched);
         if self.invert {
             let matched = std::mem::take(&mut self.matched);

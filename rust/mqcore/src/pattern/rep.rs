@@ -52,7 +52,7 @@ impl Rep {
     fn next(&mut self) -> Option<(Envelope, Message)> {
         for _ in 0..TURN {
             let (slot, message) = self.peers.read(|_, _| ())?;
-            let delimiter = message.frames().iter().position(|frame| frame.is_empty());
+            let delimiter = message.parts().position(<[u8]>::is_empty);
             if let Some(delimiter) = delimiter
                 && let (frames, Some(body)) = message.split_front(delimiter + 1)
             {
@@ -147,7 +147,7 @@ mod tests {
             (1, message(&["via", "", "1"])),
         ] {
             assert!(rig.readable());
-            assert_eq!(rig.recv().unwrap().first(), &"question".into());
+            assert_eq!(rig.recv().unwrap().first(), b"question");
             assert_eq!(rig.last_peer(), Some(peers[peer].id));
             rig.send(&[&peer.to_string()]).unwrap();
             assert_eq!(peers[peer].recv_all(), [expected]);

@@ -142,13 +142,12 @@ impl Req {
 
 /// Takes the envelope of a reply off; `None` if it is not the right one or nothing is in it.
 fn open(message: Message, number: Option<u32>) -> Option<Message> {
-    let frames = message.frames();
     let delimiter = match number {
-        Some(number) if frames[0].as_slice() == number.to_ne_bytes() => 1,
+        Some(number) if *message.first() == number.to_ne_bytes() => 1,
         Some(_) => return None,
         None => 0,
     };
-    if !frames.get(delimiter)?.is_empty() {
+    if !message.parts().nth(delimiter)?.is_empty() {
         return None;
     }
     message.split_front(delimiter + 1).1
@@ -233,8 +232,10 @@ impl Joint for Req {
             self.number = self.number.wrapping_add(1);
             self.number
         });
-        let id = number.map(|number| Frame::from(&number.to_ne_bytes()));
-        message.splice_front(id.into_iter().chain([Frame::empty()]));
+        message.push_front(Frame::empty());
+        if let Some(number) = number {
+            message.push_front(Frame::from(&number.to_ne_bytes()));
+        }
         let writer = self.requests.write(message);
         self.requests.flush();
         let from = self.requests.link(writer).copied();
@@ -509,7 +510,8 @@ mod tests {
 
             req.send_message(message_of(&question)).unwrap();
             let mut on_the_way = to_req.recv().unwrap();
-            on_the_way.splice_front(hops.iter().map(|hop| Frame::from(hop.as_str())));
+            let hops_in_front: Vec<_> = hops.iter().map(|hop| Frame::from(hop.as_str())).collect();
+            on_the_way.splice_front(hops_in_front);
             to_rep.send_message(on_the_way);
             prop_assert_eq!(rep.recv(), Ok(message_of(&question)));
 

@@ -100,7 +100,7 @@ impl RoutingTable {
     /// Whether a message to `routing_id` would arrive in its pipe now. A full pipe calls its waker
     /// when it has room again.
     #[inline]
-    pub(super) fn route(&mut self, routing_id: &Frame) -> Route {
+    pub(super) fn route(&mut self, routing_id: &[u8]) -> Route {
         let Some(writer) = self.open(routing_id) else {
             return Route::Unknown;
         };
@@ -113,7 +113,7 @@ impl RoutingTable {
 
     /// Writes to a peer whose route is open.
     #[inline]
-    pub(super) fn write(&mut self, routing_id: &Frame, message: Message) {
+    pub(super) fn write(&mut self, routing_id: &[u8], message: Message) {
         if let Some(writer) = self.open(routing_id) {
             writer.write(message);
             writer.flush();
@@ -127,8 +127,8 @@ impl RoutingTable {
             .any(|(_, entry)| !entry.writer.is_closed() && entry.writer.has_room())
     }
 
-    fn open(&mut self, routing_id: &Frame) -> Option<&mut PipeWriter> {
-        let slot = *self.by_id.get(routing_id.as_slice())?;
+    fn open(&mut self, routing_id: &[u8]) -> Option<&mut PipeWriter> {
+        let slot = *self.by_id.get(routing_id)?;
         if self.slots[slot].writer.is_closed() {
             self.remove(slot);
             return None;

@@ -40,24 +40,30 @@ pub(super) fn new(setup: Setup) -> Halves {
     (Box::new(outgoing), Box::new(incoming))
 }
 
+impl Sending {
+    fn check_route(&mut self, id: &[u8]) -> Result<(), Refusal> {
+        match self.connections.route(id) {
+            Route::Open => Ok(()),
+            Route::Full => Err(Refusal::Again),
+            Route::Unknown => Err(Refusal::Unreachable),
+        }
+    }
+}
+
 impl Outgoing for Sending {
     fn handle(&mut self, command: Command) {
         self.connections.handle(command);
     }
 
     fn check(&mut self, first: &Frame) -> Result<(), Refusal> {
-        match self.connections.route(first) {
-            Route::Open => Ok(()),
-            Route::Full => Err(Refusal::Again),
-            Route::Unknown => Err(Refusal::Unreachable),
-        }
+        self.check_route(first)
     }
 
     fn try_send(&mut self, message: Message) -> Result<(), (Refusal, Message)> {
-        if message.frames().len() != 2 {
+        if message.part_count() != 2 {
             return Err((NOT_A_PAIR, message));
         }
-        if let Err(refusal) = self.check(message.first()) {
+        if let Err(refusal) = self.check_route(message.first()) {
             return Err((refusal, message));
         }
         if let (id, Some(data)) = message.pop_front() {
