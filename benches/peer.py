@@ -1,6 +1,6 @@
 """A process that plays one role of a measurement, or both in two threads: started by `runner.py` only.
 
-Its first line of input is an order; it answers in lines of JSON: `endpoint`, `done`, and at last one of
+Its first line of input is an order; it answers in lines of JSON: `endpoints`, `told`, and at last one of
 `result`, `unsupported` or `failure`.
 """
 
@@ -16,32 +16,44 @@ from importlib import import_module
 from queue import SimpleQueue
 from typing import Any
 
-from benches.memory import SCENES
-from benches.workloads import WORKLOADS, Job, Unsupported
+from benches.job import Figures, Job, Task, Unsupported, Workload
+from benches.workloads import WORKLOADS
+
+
+class Processor:
+    """The CPU time of this process since the last role was ready."""
+
+    def __init__(self) -> None:
+        self.began()
+
+    def began(self) -> None:
+        self.start = time.process_time()
+
+    def used(self) -> float:
+        return time.process_time() - self.start
 
 
 def main() -> None:
     order = json.loads(sys.stdin.readline())
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # for a thousand connections
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # for thousands of connections
     try:
         zmq = import_module(order["module"])
-        roles: Any = SCENES.get(order["pattern"]) or WORKLOADS[order["pattern"], order["mode"]]
-        job = Job(zmq, zmq.Context(), order["transport"], order["size"], order["count"])
-        job.path = order["path"]
-        used = time.process_time()
+        task = Task(**order["task"])
+        workload = WORKLOADS[task.pattern, task.mode]
+        job = Job(zmq, zmq.Context() if hasattr(zmq, "Context") else None, task, order["path"])
+        processor = Processor()
+        job.began = processor.began
         if order["role"] == "threads":
-            result = in_threads(roles, job)
+            result = in_threads(workload, job)
         else:
-            job.announce = lambda endpoint: write(endpoint=endpoint)
-            job.finished = lambda: write(done=True)
-            job.wait_for_end = lambda: wait_for("end")
+            job.announce = lambda endpoints: write(endpoints=endpoints)
+            job.tell_other = lambda: write(told=True)
+            job.wait_for_other = lambda: wait_for("told")
             if order["role"] == "connects":
-                job.endpoint = wait_for("endpoint")
-            result = getattr(roles, order["role"])(job)
-        result["cpu"] = time.process_time() - used
-        result["peak"] = status("VmHWM")
-        write(result=result)
+                job.endpoints = wait_for("endpoints")
+            result = getattr(workload, order["role"])(job)
+        write(result={**result, "cpu": processor.used(), "peak": peak()})
     except Unsupported as reason:
         write(unsupported=str(reason))
     except Exception as error:
@@ -63,39 +75,43 @@ def wait_for(key: str) -> Any:
     return json.loads(line)[key]
 
 
-def status(key: str) -> float:
-    """MiB from the kernel's account of this process: VmRSS, memory now, or VmHWM, at its highest."""
+def peak() -> float:
+    """MiB that this process held at most, from the kernel's account."""
     with open("/proc/self/status") as lines:
         for line in lines:
-            if line.startswith(key):
+            if line.startswith("VmHWM"):
                 return int(line.split()[1]) / 1024
-    raise KeyError(key)
+    raise KeyError("VmHWM")
 
 
-def in_threads(roles: Any, job: Job) -> dict[str, Any]:
+def in_threads(workload: Workload, job: Job) -> Figures:
     """Plays both roles in two threads that share the context, as inproc needs it."""
-    endpoint: SimpleQueue[str] = SimpleQueue()
-    outcomes: SimpleQueue[dict[str, Any] | Exception] = SimpleQueue()
-    ended = (threading.Event(), threading.Event())
+    endpoints: SimpleQueue[list[str]] = SimpleQueue()
+    outcomes: SimpleQueue[Figures | Exception] = SimpleQueue()
+    told = (threading.Semaphore(0), threading.Semaphore(0))
+    roles = (workload.binds, workload.connects)
 
     def play(index: int) -> None:
-        mine = Job(job.zmq, job.context, job.transport, job.size, job.count)
-        mine.announce = endpoint.put
-        mine.finished = ended[index].set
-        mine.wait_for_end = lambda: None if ended[1 - index].wait() else None
+        role = roles[index]
+        assert role is not None, "a workload in threads has both roles"
+        mine = Job(job.zmq, job.context, job.task, job.path)
+        mine.announce = endpoints.put
+        mine.began = job.began
+        mine.tell_other = told[1 - index].release
+        mine.wait_for_other = lambda: None if told[index].acquire() else None
         try:
             if index == 1:
-                mine.endpoint = endpoint.get()
-            outcome = (roles.binds, roles.connects)[index](mine)
-            ended[index].set()
+                mine.endpoints = endpoints.get()
+            outcome = role(mine)
+            mine.tell_other()
             outcomes.put(outcome)
         except Exception as error:
             outcomes.put(error)
 
-    for index in (0, 1):
+    for index in range(len(roles)):
         threading.Thread(target=play, args=(index,), daemon=True).start()
-    merged: dict[str, Any] = {}
-    for _ in ended:
+    merged: Figures = {}
+    for _ in roles:
         outcome = outcomes.get()
         if isinstance(outcome, Exception):
             raise outcome

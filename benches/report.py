@@ -1,4 +1,4 @@
-"""Results for machines (JSON) and people (a Markdown table and a chart of the ratios, as SVG)."""
+"""The table of a run for machines (JSON) and people (Markdown, and a chart of the ratios as SVG)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import datetime
 import json
 import os
 import platform
-from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benches.cells import Library, Settings
+from benches import svg
+from benches.cells import CPU_AT_MOST, RAW, RAW_AT_LEAST, Library, Settings
+from benches.units import quantity
+from benches.verdict import Row, judge
 
 
-def describe(settings: Settings, libraries: list[Library]) -> dict[str, Any]:
+def describe(settings: Settings, libraries: list[Library]) -> Row:
     """Everything that a reader needs to judge the figures."""
     return {
         **dataclasses.asdict(settings),
@@ -26,7 +28,6 @@ def describe(settings: Settings, libraries: list[Library]) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "versions": {library.name: _version(library.name) for library in libraries},
-        "options": "defaults of each library; a fresh pair of processes (inproc: threads) for each measurement",
     }
 
 
@@ -45,145 +46,169 @@ def _version(distribution: str) -> str:
         return "not installed"
 
 
-def quantity(key: str, value: float) -> str:
-    """A figure with its unit, in three digits."""
-    if key != "rate":
-        return f"{value:.1f} µs"
-    for unit, factor in (("M/s", 1e6), ("k/s", 1e3)):
-        if value >= factor:
-            return f"{value / factor:.3g} {unit}"
-    return f"{value:.3g}/s"
-
-
-def ratio(row: dict[str, Any], names: list[str]) -> float | None:
-    """How many times faster the first library is than the fastest of the others, by the medians."""
-    key = row["measure"]
-    values = {
-        name: row["libraries"][name][key]["median"]
-        for name in names
-        if key in row["libraries"][name]
-    }
-    subject = values.pop(names[0], None)
-    if subject is None or not values:
-        return None
-    return float(
-        subject / max(values.values()) if key == "rate" else min(values.values()) / subject
+def settings_line(settings: Row) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in settings["versions"].items())
+    return (
+        f"{settings['date']}; {versions}; {settings['python']}; {settings['system']}, "
+        f"{settings['processor']}, {settings['cores']} cores, load {settings['load']:.1f} at the start; "
+        f"{settings['rounds']} rounds of about {settings['seconds']} s, interleaved; defaults of each library; "
+        f"fresh processes for each measurement. Took {settings['took']}."
     )
 
 
-def write(results: dict[str, Any], names: list[str], directory: Path) -> str:
+def write(results: Row, names: list[str], directory: Path) -> str:
     """Writes the three files and returns the tables."""
-    directory.mkdir(parents=True, exist_ok=True)
     for row in results["cells"]:
-        row["ratio"] = ratio(row, names)
+        judge(row, names)
     tables = "\n".join(
-        [*_speed_table(results, names), *_memory_table(results, names), *_settings(results)]
+        [
+            *_speed_table(results["cells"], names),
+            *_memory_table(results["memory"], names),
+            settings_line(results["settings"]),
+        ]
     )
-    (directory / "latest.json").write_text(json.dumps(results, indent=1) + "\n")
-    (directory / "latest.md").write_text(tables + "\n")
-    (directory / "latest.svg").write_text(_chart(results, names))
+    save(directory, "latest", results, tables, {"latest": _chart(results, names)})
     return tables
 
 
-def _speed_table(results: dict[str, Any], names: list[str]) -> list[str]:
-    if not results["cells"]:
+def save(directory: Path, name: str, results: Row, tables: str, charts: dict[str, str]) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    (directory / f"{name}.md").write_text(tables + "\n")
+    for chart, text in charts.items():
+        (directory / f"{chart}.svg").write_text(text)
+
+
+def _speed_table(rows: list[Row], names: list[str]) -> list[str]:
+    if not rows:
         return []
     lines = [
-        "Median [least – most] of the rounds; PUSH/PULL in messages per second, REQ/REP as a round trip's time "
-        "(p50, and p99 behind the bar).",
-        f"The ratio is {names[0]} against the fastest of the others: above 1 is faster.",
+        "Median [least – most] of the rounds: messages, deliveries, exchanges or polls per second, or the time of a "
+        "round trip (p50 ¦ p99).",
+        f"The ratio is {names[0]} against the fastest of the others, above 1 is faster; CPU is its use per message "
+        "against the thriftiest of the others, below 1 is less.",
         "",
-        f"| cell | {' | '.join(names)} | ratio | CPU s per million | peak MiB |",
-        f"|---|{'---|' * len(names)}---:|---|---|",
+        *headline(
+            "cell",
+            *names,
+            "ratio",
+            "at least",
+            "met",
+            f"of a raw socket (≥ {RAW_AT_LEAST})",
+            "CPU s per million",
+            f"CPU (≤ {CPU_AT_MOST})",
+            "peak MiB",
+        ),
     ]
-    for row in results["cells"]:
-        figures = [_speed(row["measure"], row["libraries"][name]) for name in names]
-        better = "–" if row["ratio"] is None else f"**{row['ratio']:.2f}×**"
-        good = [row["libraries"][name] for name in names]
-        cpu = " / ".join(f"{one['cpu_per_million']:.2f}" if "cpu" in one else "–" for one in good)
-        peak = " / ".join(f"{one['peak']['median']:.0f}" if "peak" in one else "–" for one in good)
-        lines.append(f"| {row['name']} | {' | '.join(figures)} | {better} | {cpu} | {peak} |")
-    return [*lines, ""]
+    for row in rows:
+        libraries = [row["libraries"][name] for name in names]
+        ratio = f"**{times(row['ratio'])}**"
+        if row["ratio_p99"] is not None:
+            ratio += f" ¦ {times(row['ratio_p99'])}"
+        at_least = "–" if row["at_least"] is None else f"{row['at_least']:g}×"
+        lines.append(
+            line(
+                row["name"],
+                *(_speed(row, one) for one in libraries),
+                ratio,
+                at_least,
+                {None: "–", True: "yes", False: "**no**"}[row["met"]],
+                _of_raw(row),
+                per_library(libraries, "cpu_per_million", 2),
+                times(row["cpu_ratio"]),
+                per_library(libraries, "peak", 0),
+            )
+        )
+    return [*lines, "", _score(rows, names[0]), ""]
 
 
-def _speed(key: str, one: dict[str, Any]) -> str:
+def _speed(row: Row, one: Row) -> str:
+    key = row["measure"]
     if key not in one:
-        return f"{'failed' if one['failed'] else 'not supported'}: {one['reason']}"
+        return missing(one)
     figure = one[key]
     text = f"{quantity(key, figure['median'])} [{quantity(key, figure['least'])} – {quantity(key, figure['most'])}]"
     if key == "p50":
         text += f" ¦ {quantity('p99', one['p99']['median'])}"
+    if one["mode"] != row["mode"]:
+        text += f", {one['mode']}"
     return f"{text} ({one['reason']})" if one["reason"] else text
 
 
-def _memory_table(results: dict[str, Any], names: list[str]) -> list[str]:
-    if not results["memory"]:
+def _of_raw(row: Row) -> str:
+    raw = row["libraries"].get(RAW.name)
+    if raw is None or row["measure"] not in raw:
+        return "–" if raw is None else missing(raw)
+    return f"{times(row['of_raw'])} ({quantity(row['measure'], raw[row['measure']]['median'])})"
+
+
+def _score(rows: list[Row], subject: str) -> str:
+    speed = [row["met"] for row in rows if row["met"] is not None]
+    thrift = [row["met_cpu"] for row in rows if row["met_cpu"] is not None]
+    lost = [row["name"] for row in rows if row["ratio"] is not None and row["ratio"] < 1]
+    return (
+        f"{subject} meets {sum(speed)} of {len(speed)} bars of speed and {sum(thrift)} of {len(thrift)} of CPU time. "
+        f"It is behind in {len(lost)} cells{': ' if lost else ''}{'; '.join(lost)}."
+    )
+
+
+def _memory_table(rows: list[Row], names: list[str]) -> list[str]:
+    if not rows:
         return []
     lines = [
         "Memory: growth of the resident set since before the first socket, sending side + receiving side.",
         "",
-        f"| scene | {' | '.join(names)} |",
-        f"|---|{'---|' * len(names)}",
+        *headline("scene", *names),
     ]
-    for row in results["memory"]:
-        figures = [_growth(row, row["libraries"][name]) for name in names]
-        lines.append(f"| {row['name']} | {' | '.join(figures)} |")
+    for row in rows:
+        lines.append(
+            line(row["name"], *(_growth(row["per"], row["libraries"][name]) for name in names))
+        )
     return [*lines, ""]
 
 
-def _growth(row: dict[str, Any], one: dict[str, Any]) -> str:
+def _growth(per: int, one: Row) -> str:
     if "sender" not in one:
-        return f"failed: {one['reason']}"
-    if row["per"] > 1:
-        return " + ".join(
-            f"{one[side] / row['per'] / 1024:.1f} KiB" for side in ("sender", "receiver")
-        )
-    text = " + ".join(f"{one[side] / 2**20:.1f} MiB" for side in ("sender", "receiver"))
+        return missing(one)
+    sides = [one["sender"], one["receiver"]]
+    if per > 1:
+        return " + ".join(f"{side / per / 2**10:.1f} KiB" for side in sides)
     accepted = f"{one['accepted']:,} messages taken"
     if "full" in one:
         accepted += ", then Again" if one["full"] else " and no end"
-    return f"{text} ({accepted})"
+    return " + ".join(f"{side / 2**20:.1f} MiB" for side in sides) + f" ({accepted})"
 
 
-def _settings(results: dict[str, Any]) -> list[str]:
-    settings = results["settings"]
-    versions = ", ".join(f"{name} {number}" for name, number in settings["versions"].items())
-    return [
-        f"{settings['date']}; {versions}; {settings['python']}; {settings['system']}, {settings['processor']}, "
-        f"{settings['cores']} cores, load {settings['load']:.1f} at the start; {settings['rounds']} rounds of about "
-        f"{settings['seconds']} s for the reference library, interleaved; {settings['options']}. "
-        f"Took {settings['took']}."
-    ]
+def headline(first: str, *others: str) -> list[str]:
+    return [line(first, *others), line("---", *("---" for _ in others))]
+
+
+def line(*fields: str) -> str:
+    return f"| {' | '.join(fields)} |"
+
+
+def missing(one: Row) -> str:
+    return f"{'failed' if one['failed'] else 'not supported'}: {one['reason']}".replace("|", "\\|")
+
+
+def times(ratio: float | None) -> str:
+    return "–" if ratio is None else f"{ratio:.2f}×"
+
+
+def per_library(libraries: list[Row], key: str, digits: int) -> str:
+    """One figure of each, with bars between them."""
+    return " / ".join(
+        f"{one[key]['median']:.{digits}f}" if key in one else "–" for one in libraries
+    )
 
 
 def _chart(results: dict[str, Any], names: list[str]) -> str:
-    """Horizontal bars of the ratios, with a line at 1."""
-    rows = [row for row in results["cells"] if row["ratio"] is not None]
-    left, right, line, top = 200, 520, 26, 56
-    most = max([2.0, *(row["ratio"] for row in rows)])
-    unit = right / most
-    height = top + line * len(rows) + 30
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + right + 80}" height="{height}" '
-        'font-family="sans-serif" font-size="13">',
-        '<rect width="100%" height="100%" fill="white"/>',
-        f'<text x="12" y="24" font-size="16">{escape(names[0])} against the fastest of '
-        f"{escape(', '.join(names[1:]))}</text>",
-        f'<text x="12" y="42" fill="#555">how many times faster, by medians; {escape(results["settings"]["date"])}'
-        "</text>",
-    ]
-    for index, row in enumerate(rows):
-        y = top + line * index
-        colour = "#2a7f62" if row["ratio"] >= 1 else "#c0563b"
-        parts += [
-            f'<text x="{left - 8}" y="{y + 17}" text-anchor="end">{escape(row["name"])}</text>',
-            f'<rect x="{left}" y="{y + 4}" width="{row["ratio"] * unit:.1f}" height="{line - 8}" fill="{colour}"/>',
-            f'<text x="{left + row["ratio"] * unit + 6:.1f}" y="{y + 17}">{row["ratio"]:.2f}×</text>',
-        ]
-    parts += [
-        f'<line x1="{left + unit:.1f}" y1="{top}" x2="{left + unit:.1f}" y2="{height - 26}" stroke="#333" '
-        'stroke-dasharray="4 3"/>',
-        f'<text x="{left + unit:.1f}" y="{height - 10}" text-anchor="middle">equal</text>',
-        "</svg>",
-    ]
-    return "\n".join(parts) + "\n"
+    return svg.bars(
+        f"{names[0]} against the fastest of {', '.join(names[1:])}",
+        f"how many times faster, by medians; the mark is the bar; {results['settings']['date']}",
+        [
+            svg.Bar(row["name"], row["ratio"], row["at_least"])
+            for row in results["cells"]
+            if row["ratio"] is not None
+        ],
+    )

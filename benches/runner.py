@@ -1,4 +1,4 @@
-"""Runs one measurement: starts the processes, hands the endpoint over, waits with a deadline, collects."""
+"""Runs one measurement: starts the processes, hands the endpoints over, waits with a deadline, collects."""
 
 from __future__ import annotations
 
@@ -8,49 +8,36 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from benches.cells import Library
+from benches.job import Figures, Task
+from benches.workloads import WORKLOADS
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What came of one measurement: figures, or the reason why there are none."""
 
-    figures: dict[str, Any] | None
+    figures: Figures | None
     reason: str = ""
     supported: bool = True
+    hung: bool = False
 
 
-def run(
-    library: Library,
-    pattern: str,
-    mode: str,
-    transport: str,
-    size: int,
-    count: int,
-    deadline: float,
-) -> Outcome:
+def run(module: str, task: Task, deadline: float) -> Outcome:
     """One measurement, in fresh processes that are gone afterwards, whatever happens."""
     with tempfile.TemporaryDirectory(prefix="mqcore-bench-") as directory:
-        order = {
-            "module": library.module,
-            "pattern": pattern,
-            "mode": mode,
-            "transport": transport,
-            "size": size,
-            "count": count,
-            "path": f"ipc://{directory}/bench",
-        }
-        roles = ("threads",) if transport == "inproc" else ("binds", "connects")
+        order = {"module": module, "task": asdict(task), "path": f"{directory}/bench"}
+        roles = WORKLOADS[task.pattern, task.mode].roles(task.transport)
         lines: SimpleQueue[tuple[int, str]] = SimpleQueue()
-        peers = [_start(index, order | {"role": role}, lines) for index, role in enumerate(roles)]
+        peers = [_start(index, {**order, "role": role}, lines) for index, role in enumerate(roles)]
         try:
             return _conduct(peers, lines, time.monotonic() + deadline)
         except Empty:
-            return Outcome(None, f"no answer in {deadline:.0f} s")
+            return Outcome(None, f"hangs (no result in {deadline:.0f} s)", hung=True)
         finally:
             for peer in peers:
                 peer.kill()
@@ -62,6 +49,7 @@ def _start(
 ) -> subprocess.Popen[str]:
     peer = subprocess.Popen(
         [sys.executable, "-m", "benches.peer"],
+        cwd=Path(__file__).parents[1],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -91,17 +79,8 @@ def _write(peer: subprocess.Popen[str], line: dict[str, Any]) -> None:
 def _conduct(
     peers: list[subprocess.Popen[str]], lines: SimpleQueue[tuple[int, str]], end: float
 ) -> Outcome:
-    """Passes the lines on between the two peers until both have given their result."""
-    results: dict[int, dict[str, Any]] = {}
-    told: set[int] = set()
-
-    def tell_end(index: int) -> None:
-        """One of the two has done its work: let the other one, if there is one, finish."""
-        other = 1 - index
-        if other < len(peers) and other not in told:
-            told.add(other)
-            _write(peers[other], {"end": True})
-
+    """Passes the lines on between the peers until all have given their result."""
+    results: dict[int, Figures] = {}
     while len(results) < len(peers):
         index, text = lines.get(timeout=max(0.0, end - time.monotonic()))
         if not text:
@@ -113,14 +92,13 @@ def _conduct(
             return Outcome(None, line["failure"])
         if "unsupported" in line:
             return Outcome(None, line["unsupported"], supported=False)
-        if "endpoint" in line:
-            _write(peers[1], line)
         if "result" in line:
             results[index] = line["result"]
-        if "result" in line or "done" in line:
-            tell_end(index)
+        for other, peer in enumerate(peers):
+            if other != index:
+                _write(peer, line if "endpoints" in line else {"told": True})
 
-    figures: dict[str, Any] = {}
+    figures: Figures = {}
     for result in results.values():
         figures |= result
     figures["cpu"] = sum(result["cpu"] for result in results.values())

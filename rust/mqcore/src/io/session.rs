@@ -142,8 +142,9 @@ struct Link {
     handshake_done: bool,
     /// The socket will send no more.
     outward_closed: bool,
-    /// A message came in since the last one went out by the application's own hand.
-    answerable: bool,
+    /// Messages that came in since the last one went out: if it is one, the application's answer to it
+    /// goes out by its own hand, while several are better answered together.
+    unanswered: u32,
     /// What went out last went out by the application's own hand: it may wait for the answer itself.
     lockstep: bool,
     /// Somebody does (see `lease.rs`), and the poll does not watch for what comes.

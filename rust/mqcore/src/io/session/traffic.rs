@@ -151,7 +151,10 @@ impl Core {
                         ends
                     });
                     match read {
-                        Read::Message(false) => link.lockstep = false,
+                        Read::Message(false) => {
+                            link.lockstep = false;
+                            link.unanswered = 0;
+                        }
                         Read::Empty => break,
                         // STREAM: an empty message closes.
                         Read::Message(true) | Read::Closed => {
@@ -304,7 +307,7 @@ impl Core {
                     if let Some(pipe) = &mut self.pipe
                         && !pipe.writer.is_closed()
                     {
-                        link.answerable = true;
+                        link.unanswered = link.unanswered.saturating_add(1);
                         pipe.writer.write(message);
                         unflushed = true;
                     }
@@ -335,7 +338,7 @@ impl Core {
         let Phase::Linked(link) = &mut self.phase else {
             return false;
         };
-        if !link.answerable
+        if link.unanswered != 1
             || !link.handshake_done
             || !link.ready.writable
             || link.farewell.is_some()
@@ -343,7 +346,7 @@ impl Core {
         {
             return false;
         }
-        link.answerable = false;
+        link.unanswered = 0;
         match self.pump_out(session) {
             // Whatever is left is for the I/O thread: the end of the pipe, a failure, a full stream's
             // next edge comes to it by itself.
@@ -400,7 +403,7 @@ impl Link {
             write_failed: false,
             handshake_done: false,
             outward_closed: false,
-            answerable: false,
+            unanswered: 0,
             lockstep: false,
             lent: false,
             watches_room: true,
