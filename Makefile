@@ -24,7 +24,7 @@ RUST_SOURCES := $(shell find rust -type d -name target -prune -o -type f \( -nam
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: venv
 venv: $(VENV_READY) ## Make .venv with the tools and the packages that tests and benches need
@@ -77,12 +77,29 @@ test-quick: build ## Rust and Python tests without lint, stopping at the first f
 	$(BIN)/python -m pytest -x -q tests
 
 .PHONY: bench
-bench: build ## Compare with pyzmq and pyomq, every cell, many rounds; table and chart in benches/results/
+bench: build ## Compare with pyzmq and pyomq, every cell, many rounds; tables and charts in benches/results/
 	$(BIN)/python -m benches
 
 .PHONY: bench-quick
-bench-quick: build ## The same cells with few rounds, under three minutes
+bench-quick: build ## The main cells with few rounds, under three minutes
 	$(BIN)/python -m benches --quick
+
+.PHONY: bench-scale
+bench-scale: build ## Curves: peers, subscriptions, message sizes, polled sockets
+	$(BIN)/python -m benches.scale
+
+.PHONY: bench-idle
+bench-idle: build ## What import, a context, an idle connection and an idle process cost
+	$(BIN)/python -m benches.idle
+
+.PHONY: bench-calls
+bench-calls: build ## What single calls cost, in one process (pytest-benchmark)
+	mkdir -p benches/results
+	$(BIN)/python -m pytest benches/test_calls.py -q --benchmark-columns=median,iqr,ops --benchmark-json=benches/results/calls.json
+
+.PHONY: bench-publish
+bench-publish: venv ## Write the latest results into BENCHMARKS.md, charts into benches/charts/
+	$(BIN)/python -m benches.publish
 
 .PHONY: loom
 loom: ## Model-check the ring under every order of its atomic operations

@@ -1,0 +1,1 @@
+"""mqcore's engine and libzmq without Python: `python -m benches.native`."""
