@@ -11,8 +11,8 @@ use slab::Slab;
 /// What one subscription costs beside the bytes of its prefix, counted against the peer's limit.
 const ENTRY_COST: usize = 128;
 
-/// Most bytes that one peer's subscriptions may take, unless set otherwise.
-const DEFAULT_LIMIT: usize = 64 << 20;
+/// Most bytes that one peer's subscriptions may take, unless set otherwise: room for a million short ones.
+const DEFAULT_LIMIT: usize = 192 << 20;
 
 const ROOT: usize = 0;
 
