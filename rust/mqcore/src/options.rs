@@ -63,7 +63,7 @@ pub enum PatternOption {
     /// XPUB, PUB: refuse a message that a matching peer has no room for, instead of dropping.
     XpubNodrop(bool),
     /// PUB, XPUB: most bytes that the subscriptions of one peer may take from now on, each counted with
-    /// its prefix and 128 more; a peer that wants more is dropped. 192 MiB unless set.
+    /// its prefix and 48 more; a peer that wants more is dropped. 64 MiB unless set.
     SubscriptionLimit(usize),
     /// PUB, XPUB, SUB: deliver what does *not* match.
     InvertMatching(bool),

@@ -8,11 +8,12 @@ use std::collections::HashSet;
 
 use slab::Slab;
 
-/// What one subscription costs beside the bytes of its prefix, counted against the peer's limit.
-const ENTRY_COST: usize = 128;
+/// What one subscription counts beside the bytes of its prefix: with the limit below, a million short ones
+/// are allowed. (In memory it takes some hundred bytes.)
+const ENTRY_COST: usize = 48;
 
-/// Most bytes that one peer's subscriptions may take, unless set otherwise: room for a million short ones.
-const DEFAULT_LIMIT: usize = 192 << 20;
+/// Most bytes that one peer's subscriptions may count, unless set otherwise.
+const DEFAULT_LIMIT: usize = 64 << 20;
 
 const ROOT: usize = 0;
 
