@@ -48,7 +48,8 @@ impl Core {
 impl StreamLease {
     /// Takes the connection of `session`, if it is idle, healthy and used in lockstep.
     pub(super) fn take(session: Arc<Session>) -> Option<Self> {
-        let mut core = lock(&session.core);
+        // A session that is busy just now is not idle, and may have brought what is waited for.
+        let mut core = session.core.try_lock().ok()?;
         if core.ending.is_some() || core.found.is_some() {
             return None;
         }
