@@ -379,12 +379,17 @@ impl SendBatch<'_> {
         let Some(sending) = &mut self.sending else {
             return Err(closed());
         };
-        sending.send_slice(inner, payload)?;
-        self.unflushed += 1;
+        // The news is taken in at the beginning, with each flush, and before a message is refused.
         if self.unflushed == FLUSH_EVERY {
             self.unflushed = 0;
             sending.flush();
+            sending.fresh(inner)?;
         }
+        let half = sending.half.as_deref_mut().ok_or_else(closed)?;
+        if half.try_send_slice(payload).is_err() {
+            sending.send_slice(inner, payload)?;
+        }
+        self.unflushed += 1;
         Ok(())
     }
 }
