@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn peer_over_its_subscription_limit_is_dropped_alone() {
         let mut rig = Rig::new(SocketType::Pub);
-        rig.option(PatternOption::SubscriptionLimit(1000));
+        rig.option(PatternOption::SubscriptionLimit(400));
         let mut greedy = rig.attach();
         let mut modest = rig.attach();
         modest.send(&["\x01"]);

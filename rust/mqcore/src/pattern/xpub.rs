@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn application_hears_what_a_peer_over_its_subscription_limit_had() {
         let mut rig = Rig::new(SocketType::Xpub);
-        rig.option(PatternOption::SubscriptionLimit(200));
+        rig.option(PatternOption::SubscriptionLimit(80));
         let mut peer = rig.attach();
         peer.send(&["\x01a"]);
         peer.send(&["\x01b"]);
