@@ -53,6 +53,16 @@ impl Message {
         }
     }
 
+    /// The frames, if each is kept by itself; `None` for several short ones that are kept together.
+    #[inline]
+    pub fn frames(&self) -> Option<&[Frame]> {
+        match &self.0 {
+            Body::Single(frame) => Some(std::slice::from_ref(frame)),
+            Body::Packed(_) => None,
+            Body::Many(frames) => Some(frames),
+        }
+    }
+
     /// How many frames there are.
     pub fn part_count(&self) -> usize {
         match &self.0 {

@@ -11,7 +11,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator, PyList, PyString, PyTuple};
 
-use crate::buffer::{bytes_of, frame_of, is_buffer, short_bytes_of};
+use crate::buffer::{bytes_of, frame_of, is_buffer, short_bytes_of, short_message_of};
 use crate::error::raise;
 use crate::poll::{self, interruptible};
 use crate::socket::{Socket, at_once, checked_parts, wait_to_send};
@@ -212,6 +212,9 @@ impl Sending<'_> {
 
 /// The message that an item of a batch stands for.
 fn message_of(item: &Bound<'_, PyAny>) -> PyResult<Message> {
+    if let Some(message) = short_message_of(item) {
+        return Ok(message);
+    }
     if !item.is_instance_of::<PyList>() && !item.is_instance_of::<PyTuple>() {
         check(item)?;
         return Ok(frame_of(item)?.into());
@@ -257,18 +260,27 @@ pub(crate) fn recv_many_multipart<'py>(
     })?;
     let list = PyList::empty(py);
     for message in taken {
-        list.append(parts_of(py, message)?)?;
+        list.append(parts_of(py, &message)?)?;
     }
     Ok(list)
 }
 
 /// The parts of a message as a list of bytes.
-pub(crate) fn parts_of<'py>(py: Python<'py>, message: Message) -> PyResult<Bound<'py, PyList>> {
-    let parts = PyList::empty(py);
-    for frame in message.into_frames() {
-        parts.append(bytes_of(py, &frame)?)?;
+pub(crate) fn parts_of<'py>(py: Python<'py>, message: &Message) -> PyResult<Bound<'py, PyList>> {
+    let list = PyList::empty(py);
+    match message.frames() {
+        Some(frames) => {
+            for frame in frames {
+                list.append(bytes_of(py, frame)?)?;
+            }
+        }
+        None => {
+            for part in message.parts() {
+                list.append(PyBytes::new(py, part))?;
+            }
+        }
     }
-    Ok(parts)
+    Ok(list)
 }
 
 /// Shows `look` what is there, after waiting for the first message if need be.

@@ -278,11 +278,13 @@ fn refuse_drafts(
 /// The parts of a message, all of them found to be sendable.
 pub(crate) fn checked_parts<'py>(parts: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
     const SHOWN: usize = 32;
+    let mut subscriptable = true;
     let list: Vec<Bound<'py, PyAny>> = if let Ok(list) = parts.cast::<PyList>() {
         list.iter().collect()
     } else if let Ok(tuple) = parts.cast::<PyTuple>() {
         tuple.iter().collect()
     } else {
+        subscriptable = parts.hasattr("__getitem__")?;
         parts.try_iter()?.collect::<PyResult<_>>()?
     };
     for (index, part) in list.iter().enumerate() {
@@ -297,7 +299,7 @@ pub(crate) fn checked_parts<'py>(parts: &Bound<'py, PyAny>) -> PyResult<Vec<Boun
             )));
         }
     }
-    if !parts.hasattr("__getitem__")? {
+    if !subscriptable {
         let kind = parts.get_type().name()?;
         return Err(PyTypeError::new_err(format!(
             "'{kind}' object is not subscriptable: send_multipart takes a list or tuple of parts"
@@ -487,7 +489,7 @@ impl Socket {
     ) -> PyResult<Bound<'py, PyList>> {
         let message = self.receive_message(py, flags)?;
         if copy {
-            return batch::parts_of(py, message);
+            return batch::parts_of(py, &message);
         }
         let properties = self.engine(py)?.last_properties();
         let frames = message.into_frames();

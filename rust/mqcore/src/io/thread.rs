@@ -210,22 +210,14 @@ impl IoThread {
     }
 }
 
-/// What a descriptor is watched for, edge-triggered; `None` for nothing.
-fn interest(read: bool, write: bool) -> Option<Interest> {
-    match (read, write) {
-        (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
-        (true, false) => Some(Interest::READABLE),
-        (false, true) => Some(Interest::WRITABLE),
-        (false, false) => None,
-    }
-}
-
-/// Registers a descriptor for reading and, if `write`, writing.
+/// Registers a descriptor for reading and, if `write`, writing, edge-triggered.
 pub(super) fn register(registry: &Registry, fd: RawFd, key: usize, write: bool) -> io::Result<()> {
-    match interest(true, write) {
-        Some(interest) => registry.register(&mut SourceFd(&fd), Token(key), interest),
-        None => Ok(()),
-    }
+    let interest = if write {
+        Interest::READABLE | Interest::WRITABLE
+    } else {
+        Interest::READABLE
+    };
+    registry.register(&mut SourceFd(&fd), Token(key), interest)
 }
 
 /// Changes what a descriptor is watched for, which is something if `watched`; an event follows for what is
@@ -237,8 +229,14 @@ pub(super) fn rewatch(
     watched: bool,
     (read, write): (bool, bool),
 ) -> bool {
+    let interest = match (read, write) {
+        (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+        (true, false) => Some(Interest::READABLE),
+        (false, true) => Some(Interest::WRITABLE),
+        (false, false) => None,
+    };
     let mut source = SourceFd(&fd);
-    let changed = match (interest(read, write), watched) {
+    let changed = match (interest, watched) {
         (Some(interest), true) => registry.reregister(&mut source, Token(key), interest),
         (Some(interest), false) => registry.register(&mut source, Token(key), interest),
         // Out it goes: watched for the least, it would still wake the thread for what comes.

@@ -74,13 +74,9 @@ impl Subscriber {
     /// The next message that matches.
     #[inline]
     pub(super) fn take(&mut self, last: &mut Option<Arc<Peer>>) -> Option<Message> {
-        if let Some((peer, message)) = self.ahead.take() {
-            *last = Some(peer);
-            return Some(message);
-        }
-        let (slot, message) = self.next_match()?;
-        remember(last, self.peers.peer(slot));
-        Some(message)
+        let mut taken = None;
+        self.take_with(last, &mut |message| taken = Some(std::mem::take(message)));
+        taken
     }
 
     /// The same, but shows the message to `look`, in its place; false if there is none.
@@ -95,47 +91,34 @@ impl Subscriber {
             look(&mut message);
             return true;
         }
-        let (prefixes, invert) = (&self.prefixes, self.invert);
-        for _ in 0..TURN {
-            let read = self.peers.read_with(
-                |message| {
-                    let wanted = prefixes.matches(message.first()) != invert;
-                    if wanted {
-                        look(message);
-                    }
-                    wanted
-                },
-                |_, _| (),
-            );
-            match read {
-                Some((slot, true)) => {
-                    remember(last, self.peers.peer(slot));
-                    return true;
-                }
-                Some((_, false)) => {}
-                None => return false,
-            }
-        }
-        self.peers.call_again();
-        false
+        let Some((slot, ())) = self.next_match(look) else {
+            return false;
+        };
+        remember(last, self.peers.peer(slot));
+        true
     }
 
     /// Whether [`take`](Self::take) would give a message.
     pub(super) fn readable(&mut self) -> bool {
         if self.ahead.is_none() {
             self.ahead = self
-                .next_match()
+                .next_match(std::mem::take)
                 .map(|(slot, message)| (Arc::clone(self.peers.peer(slot)), message));
         }
         self.ahead.is_some()
     }
 
+    /// What `look` makes of the next message that matches, in its place, and the slot it came from.
     #[inline]
-    fn next_match(&mut self) -> Option<(usize, Message)> {
+    fn next_match<R>(&mut self, mut look: impl FnMut(&mut Message) -> R) -> Option<(usize, R)> {
+        let (prefixes, invert) = (&self.prefixes, self.invert);
         for _ in 0..TURN {
-            let (slot, message) = self.peers.read(|_, _| ())?;
-            if self.prefixes.matches(message.first()) != self.invert {
-                return Some((slot, message));
+            let (slot, looked) = self.peers.read_with(
+                |message| (prefixes.matches(message.first()) != invert).then(|| look(message)),
+                |_, _| (),
+            )?;
+            if let Some(looked) = looked {
+                return Some((slot, looked));
             }
         }
         self.peers.call_again();

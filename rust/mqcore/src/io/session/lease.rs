@@ -114,15 +114,15 @@ impl Lease for StreamLease {
                 link.ready.readable = true;
             }
             let taken = core.pump_in(&self.session, &mut [0; LENT_BUFFER], Instant::now());
-            let mut left_over = false;
-            match taken {
-                Ok(more) => left_over |= more,
-                Err(loss) => core.found = Some(loss),
-            }
-            if let Some(link) = core.linked_mut() {
-                left_over |= link.eof || link.connection.transmit_len() > 0;
-            }
-            if left_over || core.found.is_some() {
+            let more = taken.unwrap_or_else(|loss| {
+                core.found = Some(loss);
+                true
+            });
+            // What else there is to do is for the I/O thread: the end, answers to commands.
+            let due = core
+                .linked_mut()
+                .is_some_and(|link| link.eof || link.connection.transmit_len() > 0);
+            if more || due {
                 self.session.schedule();
             }
         });
