@@ -7,10 +7,10 @@ import threading
 import time
 
 from benches.content import speed
-from benches.job import Figures, Job, Wrong
+from benches.job import Figures, Job
+from benches.workloads.peers import hear_hello, say_hello
 
 SETTLE = 1.0  # seconds after the last message, in which timers of the handshake may still fire
-HELLO = b"hello"
 
 
 def make_contexts(job: Job) -> Figures:
@@ -34,10 +34,7 @@ def wait_with_many(job: Job) -> Figures:
     """A PULL with many connections, each of which has said hello."""
     with job.context.socket(job.zmq.PULL) as socket:
         job.bind(socket)
-        for _ in range(job.task.peers):
-            if socket.recv() != HELLO:
-                raise Wrong("the first message is not the first one sent")
-        job.tell_other()
+        hear_hello(job, socket)
         figures = watch(job)
         job.wait_for_other()
         return {f"accepting_{key}": figure for key, figure in figures.items()}
@@ -45,14 +42,12 @@ def wait_with_many(job: Job) -> Figures:
 
 def wait_with_one_each(job: Job) -> Figures:
     """Many PUSHes, each of which has said hello."""
-    sockets = job.sockets(job.zmq.PUSH, job.task.peers)
-    for socket in sockets:
-        socket.connect(job.endpoint)
-        socket.send(HELLO)
-    job.wait_for_other()
+    sockets = say_hello(job)
     figures = watch(job)
     job.tell_other()
     job.wait_for_other()
+    for socket in sockets:
+        socket.close()
     return {f"connecting_{key}": figure for key, figure in figures.items()}
 
 

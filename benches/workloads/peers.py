@@ -89,24 +89,35 @@ def ask_from_one(job: Job) -> Figures:
     return speed(job.task.count, time.perf_counter() - start)
 
 
-def pull_from_one(job: Job) -> Figures:
-    """A word from each peer, then a stream from one of them."""
-    with job.context.socket(job.zmq.PULL) as socket:
-        job.bind(socket)
-        for _ in range(job.task.peers):
-            if socket.recv() != HELLO:
-                raise Wrong("the first message is not the first one sent")
-        job.tell_other()
-        return take_all(socket.recv, job.task, job.began)
+def hear_hello(job: Job, socket: Any) -> None:
+    """Waits until each peer has said hello, and tells them that all were heard."""
+    for _ in range(job.task.peers):
+        if socket.recv() != HELLO:
+            raise Wrong("the first message is not the first one sent")
+    job.tell_other()
 
 
-def push_from_one(job: Job) -> Figures:
-    """PUSHes that say hello; one goes on when all have been heard."""
+def say_hello(job: Job) -> list[Any]:
+    """PUSHes that have said hello, when all were heard."""
     sockets = job.sockets(job.zmq.PUSH, job.task.peers)
     for socket in sockets:
         socket.connect(job.endpoint)
         socket.send(HELLO)
     job.wait_for_other()
+    return sockets
+
+
+def pull_from_one(job: Job) -> Figures:
+    """A word from each peer, then a stream from one of them."""
+    with job.context.socket(job.zmq.PULL) as socket:
+        job.bind(socket)
+        hear_hello(job, socket)
+        return take_all(socket.recv, job.task, job.began)
+
+
+def push_from_one(job: Job) -> Figures:
+    """PUSHes that say hello; one goes on when all have been heard."""
+    sockets = say_hello(job)
     job.began()
     send = sockets[0].send
     for message in messages(job.task):
@@ -120,10 +131,7 @@ def pull_from_all(job: Job) -> Figures:
     count, counted = turns(job) * job.task.peers, Counter[bytes]()
     with job.context.socket(job.zmq.PULL) as socket:
         job.bind(socket)
-        for _ in range(job.task.peers):
-            if socket.recv() != HELLO:
-                raise Wrong("the first message is not the first one sent")
-        job.tell_other()
+        hear_hello(job, socket)
         arriving = iter(socket.recv, None)
         counted.update(islice(arriving, 1))
         job.began()
@@ -140,11 +148,7 @@ def pull_from_all(job: Job) -> Figures:
 def push_from_all(job: Job) -> Figures:
     """PUSHes that say hello; when all have been heard, each sends in turn."""
     known = pool(job.task.size)
-    sockets = job.sockets(job.zmq.PUSH, job.task.peers)
-    for socket in sockets:
-        socket.connect(job.endpoint)
-        socket.send(HELLO)
-    job.wait_for_other()
+    sockets = say_hello(job)
     job.began()
     sends = [socket.send for socket in sockets]
     for turn in range(turns(job)):
