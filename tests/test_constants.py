@@ -27,6 +27,8 @@ ENUMS = [
     "SocketType",
 ]
 
+OWN_OPTIONS = ["SPIN"]  # of mqcore, not of pyzmq
+
 
 @pytest.fixture(scope="module")
 def reference() -> Any:
@@ -36,11 +38,12 @@ def reference() -> Any:
 @pytest.mark.parametrize("name", ENUMS)
 def test_every_enum_has_the_members_and_numbers_of_pyzmq(reference: Any, name: str) -> None:
     ours, theirs = getattr(zmq, name), getattr(reference, name)
-    assert {n: int(m) for n, m in ours.__members__.items()} == {
+    own = OWN_OPTIONS if ours is zmq.SocketOption and ours is not theirs else []
+    assert {n: int(m) for n, m in ours.__members__.items() if n not in own} == {
         n: int(m) for n, m in theirs.__members__.items()
     }
     # Which of several names with one number is the member, and which are aliases:
-    assert [m.name for m in ours] == [m.name for m in theirs]
+    assert [m.name for m in ours if m.name not in own] == [m.name for m in theirs]
     assert issubclass(ours, enum.IntFlag) == issubclass(theirs, enum.IntFlag)
 
 
@@ -54,8 +57,8 @@ def test_every_constant_of_pyzmq_is_a_name_of_the_module_with_its_number(referen
 
 
 def test_kinds_of_option_values_are_those_of_pyzmq(reference: Any) -> None:
-    for option in zmq.SocketOption:
-        assert option._opt_type.name == reference.SocketOption[option.name]._opt_type.name
+    for option in reference.SocketOption:
+        assert zmq.SocketOption[option.name]._opt_type.name == reference.SocketOption[option.name]._opt_type.name
 
 
 def test_native_code_takes_the_kinds_of_values_that_the_constants_announce(sockets: Any) -> None:

@@ -173,6 +173,7 @@ NORM_BLOCK_SIZE = SocketOption.NORM_BLOCK_SIZE
 NORM_NUM_PARITY = SocketOption.NORM_NUM_PARITY
 NORM_NUM_AUTOPARITY = SocketOption.NORM_NUM_AUTOPARITY
 NORM_PUSH = SocketOption.NORM_PUSH
+SPIN = SocketOption.SPIN
 MORE = MessageOption.MORE
 SHARED = MessageOption.SHARED
 SRCFD = MessageOption.SRCFD
@@ -483,6 +484,7 @@ __all__ = [
     "SOCKS_PASSWORD",
     "SOCKS_PROXY",
     "SOCKS_USERNAME",
+    "SPIN",
     "SRCFD",
     "STREAM",
     "STREAMER",

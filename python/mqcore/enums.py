@@ -197,6 +197,9 @@ class SocketOption(IntEnum):
     NORM_NUM_AUTOPARITY = 123
     NORM_PUSH = 124
 
+    # mqcore's own
+    SPIN = 255
+
 
 class MessageOption(IntEnum):
     """Options of a frame: `Frame.get`."""

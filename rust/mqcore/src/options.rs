@@ -82,6 +82,8 @@ pub enum Change {
     Linger,
     /// Later calls use the new send and receive timeouts.
     Timeouts,
+    /// Calls that wait look on for so long first.
+    Spin,
     /// Tell the pattern.
     Pattern(PatternOption),
 }
@@ -256,6 +258,8 @@ pub struct SocketOptions {
     pub stream_notify: bool,
     /// INVERT_MATCHING; the pattern was told.
     pub invert_matching: bool,
+    /// SPIN (mqcore's own): how long a call that waits looks on before it sleeps.
+    pub spin: Duration,
 }
 
 impl SocketOptions {
@@ -304,6 +308,7 @@ impl SocketOptions {
             router_handover: false,
             stream_notify: true,
             invert_matching: false,
+            spin: Duration::ZERO,
         }
     }
 

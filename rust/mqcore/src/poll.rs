@@ -55,7 +55,10 @@ pub fn poll(items: &mut [PollItem], deadline: Option<Instant>) -> Result<usize> 
             return Ok(ready + look_at_fds(items, descriptors.as_mut(), now)?.0);
         }
         let woken = match &mut descriptors {
-            None => watch.watcher.event.wait(seen, deadline),
+            None => {
+                let event = &watch.watcher.event;
+                event.wait_patiently(seen, watch.patience, deadline)
+            }
             Some(descriptors) => {
                 let (ready, woken) = look_at_fds(items, Some(descriptors), deadline)?;
                 if ready > 0 {
@@ -76,6 +79,8 @@ pub fn poll(items: &mut [PollItem], deadline: Option<Instant>) -> Result<usize> 
 struct Watch {
     watcher: Arc<Watcher>,
     sockets: Vec<Socket>,
+    /// That of the most patient socket.
+    patience: Duration,
 }
 
 impl Watch {
@@ -92,10 +97,16 @@ impl Watch {
                 Pollable::Fd(_) => None,
             })
             .collect();
+        let mut patience = Duration::ZERO;
         for socket in &sockets {
             socket.signals().watch(&watcher);
+            patience = patience.max(socket.signals().patience());
         }
-        Ok(Self { watcher, sockets })
+        Ok(Self {
+            watcher,
+            sockets,
+            patience,
+        })
     }
 }
 

@@ -6,9 +6,9 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mqcore_proto::{Frame, SocketType};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,7 +18,7 @@ use crate::mailbox::Mailbox;
 use crate::monitor::Monitor;
 use crate::pattern::{Command, Drops, Peer, PipeId, is_split};
 use crate::pipe::{PipeEnd, Wake};
-use crate::sync::{Event, Woken, lock};
+use crate::sync::{Event, Luck, Woken, lock};
 
 /// Something can be received.
 pub const POLLIN: i32 = 1;
@@ -102,12 +102,37 @@ pub(crate) struct Signals {
     pub(crate) writable: Event,
     watched: AtomicBool,
     watchers: Mutex<Vec<Arc<Watcher>>>,
+    /// How long waiters look on before they sleep (SPIN), in microseconds.
+    patience: AtomicU32,
     fd: OnceLock<Bell>,
     /// Who waits for an answer at the connection itself; made for the first, gone with the close.
     lessee: Mutex<Option<Arc<Watcher>>>,
+    /// The lessee's.
+    luck: Luck,
 }
 
 impl Signals {
+    /// Sets how long waiters look on before they sleep; to the microsecond.
+    pub(crate) fn set_patience(&self, patience: Duration) {
+        let micros = u32::try_from(patience.as_micros()).unwrap_or(u32::MAX);
+        self.patience.store(micros, Ordering::Relaxed);
+    }
+
+    /// How long a waiter looks on before it sleeps.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_micros(self.patience.load(Ordering::Relaxed).into())
+    }
+
+    /// Looks on before the lessee sleeps; see [`Luck::look_on`].
+    pub(crate) fn look_on(
+        &self,
+        glance: Duration,
+        deadline: Option<Instant>,
+        look: impl FnMut() -> bool,
+    ) -> Option<Woken> {
+        self.luck.look_on(glance, self.patience(), deadline, look)
+    }
+
     /// Tells everybody who waits for the directions named.
     #[inline]
     pub(crate) fn notify(&self, readable: bool, writable: bool) {
@@ -200,7 +225,7 @@ impl Signals {
         let before = watcher.event.epoch();
         self.watch(watcher);
         let woken = if self.readable.epoch() == seen {
-            lease.wait(bell, deadline)
+            lease.wait(bell, self, deadline)
         } else {
             Some(Woken::Signalled)
         };
@@ -366,7 +391,8 @@ pub(crate) trait Link: Send + Sync {
 /// is sent, timers, the end) stays with the I/O thread.
 pub(crate) trait Lease {
     /// Waits until something came (`None`), `bell` rings or the deadline has passed.
-    fn wait(&self, bell: &Bell, deadline: Option<Instant>) -> Option<Woken>;
+    /// Looks on before it sleeps, as `signals` says.
+    fn wait(&self, bell: &Bell, signals: &Signals, deadline: Option<Instant>) -> Option<Woken>;
 
     /// Moves what came into the socket's pipe.
     fn take_in(&self);

@@ -227,6 +227,10 @@ impl Socket {
                 .store(options.router_handover, Ordering::Relaxed);
             match change {
                 Change::Stored | Change::Linger | Change::Timeouts => return Ok(()),
+                Change::Spin => {
+                    inner.port.signals.set_patience(options.spin);
+                    return Ok(());
+                }
                 Change::Hwm => News::Hwm {
                     send: options.sndhwm,
                     receive: options.rcvhwm,

@@ -1,6 +1,8 @@
 //! Atomics for the rest of the engine (loom's under `cfg(loom)`), and the one way to sleep.
 //!
-//! An [`Event`] sleeps on a futex: no descriptor, no timer ticks, and a signal ends the sleep at once.
+//! An [`Event`] sleeps on a futex: no descriptor, no timer ticks, and a signal ends the sleep at once. Before it
+//! sleeps it looks on for a moment, as long as that pays: where threads answer each other in turn, most
+//! answers come sooner than a sleep and a wake-up would take.
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, fence};
@@ -32,8 +34,9 @@ impl<T> CheckedCell<T> {
     }
 }
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::cell::Cell;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Locks `mutex`, also after a panic in another holder: every critical section here leaves its data
 /// whole at each step that could panic.
@@ -61,6 +64,86 @@ pub(crate) enum Woken {
 pub(crate) struct Event {
     epoch: std::sync::atomic::AtomicU32,
     sleepers: std::sync::atomic::AtomicU32,
+    luck: Luck,
+}
+
+/// How long a waiter looks on before it sleeps: about what sleeping and waking cost.
+const GLANCE: Duration = Duration::from_micros(10);
+
+/// Whether it pays to look on for a moment before sleeping, learnt from the last waits.
+///
+/// Several waiters count together, and may overwrite each other's counting: it is a guess in any case.
+#[derive(Debug, Default)]
+pub(crate) struct Luck {
+    /// Waits in a row that were not over within a glance.
+    vain: std::sync::atomic::AtomicU32,
+}
+
+impl Luck {
+    /// So many waits in vain, and waiters sleep at once...
+    const TRUST: u32 = 2;
+
+    /// ...but for one in so many.
+    const RETRY: u32 = 64;
+
+    /// Looks on for `patience`, or without any for a `glance` if that has paid lately; at most until
+    /// `deadline`. `None`: go to sleep now.
+    ///
+    /// Who was patient in vain is as good as interrupted first, once: a signal handler that ran meanwhile
+    /// would not end the sleep. A glance is too short to ask for that.
+    pub(crate) fn look_on(
+        &self,
+        glance: Duration,
+        patience: Duration,
+        deadline: Option<Instant>,
+        mut look: impl FnMut() -> bool,
+    ) -> Option<Woken> {
+        use std::sync::atomic::Ordering::Relaxed;
+        thread_local! {
+            static PATIENCE_USED_UP: Cell<bool> = const { Cell::new(false) };
+        }
+        if !patience.is_zero() {
+            if PATIENCE_USED_UP.take() {
+                return None;
+            }
+            if look_until(patience, deadline, look) {
+                return Some(Woken::Signalled);
+            }
+            PATIENCE_USED_UP.set(true);
+            return Some(Woken::Interrupted);
+        }
+        let vain = self.vain.load(Relaxed);
+        let found = (vain < Self::TRUST || vain.is_multiple_of(Self::RETRY))
+            && look_until(glance, deadline, &mut look);
+        let vain = if found { 0 } else { vain.wrapping_add(1) };
+        self.vain.store(vain, Relaxed);
+        found.then_some(Woken::Signalled)
+    }
+}
+
+/// Calls `look` again and again, for `span` but at most until `deadline`: whether it said true.
+fn look_until(span: Duration, deadline: Option<Instant>, mut look: impl FnMut() -> bool) -> bool {
+    /// On a single processor nothing happens while a thread looks on.
+    static USELESS: LazyLock<bool> =
+        LazyLock::new(|| std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1));
+    /// Looks between two looks at the clock.
+    const LOOKS: u32 = 16;
+    if *USELESS {
+        return false;
+    }
+    let until = Instant::now() + span;
+    let until = deadline.map_or(until, |deadline| deadline.min(until));
+    loop {
+        for _ in 0..LOOKS {
+            if look() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        if Instant::now() >= until {
+            return false;
+        }
+    }
 }
 
 impl Event {
@@ -94,8 +177,22 @@ impl Event {
 
     /// Sleeps until the epoch differs from `seen`, the deadline passes or a signal arrives.
     pub(crate) fn wait(&self, seen: u32, deadline: Option<Instant>) -> Woken {
+        self.wait_patiently(seen, Duration::ZERO, deadline)
+    }
+
+    /// The same, but looks on for `patience` before it sleeps, and is as good as interrupted in between.
+    pub(crate) fn wait_patiently(
+        &self,
+        seen: u32,
+        patience: Duration,
+        deadline: Option<Instant>,
+    ) -> Woken {
         use rustix::io::Errno;
         use std::sync::atomic::Ordering::SeqCst;
+        let look = || self.epoch() != seen;
+        if let Some(woken) = self.luck.look_on(GLANCE, patience, deadline, look) {
+            return woken;
+        }
         self.sleepers.fetch_add(1, SeqCst);
         let woken = loop {
             if self.epoch.load(SeqCst) != seen {
@@ -176,7 +273,40 @@ impl Drop for Alive {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use std::time::Duration;
+
+    #[test]
+    fn waiters_that_looked_on_in_vain_sleep_at_once_until_a_glance_pays_again() {
+        let luck = Luck::default();
+        let mut looks = 0;
+        let mut wait = |there| {
+            let before = looks;
+            let woken = luck.look_on(GLANCE, Duration::ZERO, None, || {
+                looks += 1;
+                there
+            });
+            (woken, looks > before)
+        };
+        if !wait(true).1 {
+            return; // a single processor
+        }
+        for waits in 0..2 * Luck::RETRY {
+            let looked = waits < Luck::TRUST || waits == Luck::RETRY;
+            assert_eq!(wait(false), (None, looked), "wait {waits}");
+        }
+        assert_eq!(wait(true), (Some(Woken::Signalled), true));
+        assert_eq!(wait(false), (None, true), "trusted again");
+    }
+
+    #[test]
+    fn looking_on_ends_with_the_deadline() {
+        let event = Event::default();
+        let (start, long) = (Instant::now(), Duration::from_secs(3600));
+        let deadline = start + Duration::from_millis(2);
+        let wait = || event.wait_patiently(event.epoch(), long, Some(deadline));
+        assert_eq!(wait(), Woken::Interrupted, "looked on in vain");
+        assert_eq!(wait(), Woken::TimedOut);
+        assert!(start.elapsed() < long);
+    }
 
     #[test]
     fn signal_between_look_and_wait_is_not_missed() {

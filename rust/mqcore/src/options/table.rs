@@ -105,8 +105,8 @@ impl fmt::Display for Types {
 #[inline]
 pub(super) fn row(option: i32) -> Option<&'static Row> {
     /// From number to row; the row after the last is "none".
-    const INDEX: [u8; 128] = {
-        let mut index = [u8::MAX; 128];
+    const INDEX: [u8; 256] = {
+        let mut index = [u8::MAX; 256];
         let mut at = 0;
         while at < ROWS.len() {
             index[ROWS[at].number as usize] = at as u8;
@@ -455,6 +455,10 @@ pub(super) const ROWS: &[Row] = &[
     later(122, "NORM_NUM_PARITY", Values::Int(0, 254), 4, NORM),
     later(123, "NORM_NUM_AUTOPARITY", Values::Int(0, 254), 0, NORM),
     later(124, "NORM_PUSH", BOOL, 0, NORM),
+    // mqcore's own, far from the numbers of libzmq.
+    int(255, "SPIN", Values::Int(0, 1_000_000), ALL, Home::Int(
+        |o| o.spin.as_micros() as i64,
+        |o, v| { o.spin = Duration::from_micros(v as u64); Change::Spin })),
 ];
 
 /// Milliseconds, or `none` for none. Every stored duration came from an i32, so it fits.

@@ -171,7 +171,7 @@ impl Socket {
             match attempt(self, unsent) {
                 Err((error, back)) if error.errno() == Errno::AGAIN => {
                     unsent = back;
-                    if let Err(error) = wait(&self.signals().writable, seen, deadline) {
+                    if let Err(error) = self.wait(&self.signals().writable, seen, deadline) {
                         return Err((error, unsent));
                     }
                 }
@@ -280,11 +280,15 @@ impl Socket {
         }
     }
 
+    fn wait(&self, event: &Event, seen: u32, deadline: Option<Instant>) -> Result<()> {
+        outcome(event.wait_patiently(seen, self.signals().patience(), deadline))
+    }
+
     /// Sleeps until the signals for reading have moved on from `seen`.
     fn wait_to_receive(&self, seen: u32, deadline: Option<Instant>) -> Result<()> {
         let port = &self.inner.port;
         let Some(lease) = port.lend() else {
-            return wait(&port.signals.readable, seen, deadline);
+            return self.wait(&port.signals.readable, seen, deadline);
         };
         let woken = port.signals.wait_at(&*lease, seen, deadline)?;
         if port.is_closed() {
@@ -595,10 +599,6 @@ impl Sending {
             }
         }
     }
-}
-
-fn wait(event: &Event, seen: u32, deadline: Option<Instant>) -> Result<()> {
-    outcome(event.wait(seen, deadline))
 }
 
 /// What the end of a wait means for a call.

@@ -15,19 +15,22 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 
 use super::{Core, Link, Phase, Session};
-use crate::port::{Bell, Lease};
+use crate::port::{Bell, Lease, Signals};
 use crate::sync::{Woken, lock};
 use crate::transport::Stream;
 
 /// What a caller reads at once: answers are short, and a longer one takes several reads.
 const LENT_BUFFER: usize = 4096;
+
+/// How long a caller looks on before it sleeps: a sleep and a wake-up cost as much, on both sides.
+const GLANCE: Duration = Duration::from_micros(40);
 
 /// See the head of this file.
 pub(super) struct StreamLease {
@@ -88,15 +91,20 @@ impl StreamLease {
 }
 
 impl Lease for StreamLease {
-    fn wait(&self, bell: &Bell, deadline: Option<Instant>) -> Option<Woken> {
+    fn wait(&self, bell: &Bell, signals: &Signals, deadline: Option<Instant>) -> Option<Woken> {
+        let mut watched = [
+            PollFd::from_borrowed_fd(self.stream.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN),
+        ];
+        let at_once = Timespec::default();
+        let mut look = || poll(&mut watched, Some(&at_once)) != Ok(0);
+        if signals.look_on(GLANCE, deadline, &mut look) == Some(Woken::Interrupted) {
+            return Some(Woken::Interrupted);
+        }
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             // A duration too long for the kernel is as good as no deadline.
             let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-            let mut watched = [
-                PollFd::from_borrowed_fd(self.stream.as_fd(), PollFlags::IN),
-                PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN),
-            ];
             match poll(&mut watched, timeout.as_ref()) {
                 Err(Errno::INTR) => return Some(Woken::Interrupted),
                 Ok(0) if left.is_some_and(|left| left.is_zero()) => return Some(Woken::TimedOut),
