@@ -58,7 +58,10 @@ def test_every_constant_of_pyzmq_is_a_name_of_the_module_with_its_number(referen
 
 def test_kinds_of_option_values_are_those_of_pyzmq(reference: Any) -> None:
     for option in reference.SocketOption:
-        assert zmq.SocketOption[option.name]._opt_type.name == reference.SocketOption[option.name]._opt_type.name
+        assert (
+            zmq.SocketOption[option.name]._opt_type.name
+            == reference.SocketOption[option.name]._opt_type.name
+        )
 
 
 def test_native_code_takes_the_kinds_of_values_that_the_constants_announce(sockets: Any) -> None:

@@ -14,11 +14,29 @@ import pytest
 from peers.waiting import eventually
 
 PATIENCE = 10_000
+LONGEST_SPIN = 100_000
+
+
+@pytest.fixture(params=[0, LONGEST_SPIN], ids=["sleeps", "spins"])
+def spin(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+class Spinning(zmq.Context):
+    """Makes sockets that look on for so many microseconds before they sleep."""
+
+    spin = 0
+
+    def socket(self, *args: Any, **options: Any) -> Any:
+        socket = super().socket(*args, **options)
+        socket.set(zmq.SPIN, self.spin)
+        return socket
 
 
 @pytest.fixture
-def context() -> Iterator[Any]:
-    context = zmq.Context()
+def context(spin: int) -> Iterator[Any]:
+    context = Spinning()
+    context.spin = spin
     yield context
     context.destroy(linger=0)
 

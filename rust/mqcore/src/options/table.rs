@@ -456,7 +456,7 @@ pub(super) const ROWS: &[Row] = &[
     later(123, "NORM_NUM_AUTOPARITY", Values::Int(0, 254), 0, NORM),
     later(124, "NORM_PUSH", BOOL, 0, NORM),
     // mqcore's own, far from the numbers of libzmq.
-    int(255, "SPIN", Values::Int(0, 1_000_000), ALL, Home::Int(
+    int(255, "SPIN", Values::Int(0, 100_000), ALL, Home::Int(
         |o| o.spin.as_micros() as i64,
         |o, v| { o.spin = Duration::from_micros(v as u64); Change::Spin })),
 ];

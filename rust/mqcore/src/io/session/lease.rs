@@ -97,8 +97,12 @@ impl Lease for StreamLease {
             PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN),
         ];
         let at_once = Timespec::default();
-        let mut look = || poll(&mut watched, Some(&at_once)) != Ok(0);
-        if signals.look_on(GLANCE, deadline, &mut look) == Some(Woken::Interrupted) {
+        let mut polled = Ok(0);
+        let seen = signals.look_on(GLANCE, deadline, || {
+            polled = poll(&mut watched, Some(&at_once));
+            polled != Ok(0)
+        });
+        if seen == Some(Woken::Interrupted) || polled == Err(Errno::INTR) {
             return Some(Woken::Interrupted);
         }
         loop {
