@@ -8,7 +8,15 @@ from __future__ import annotations
 import os as _os
 
 from mqcore import _core, constants, error
-from mqcore._core import IPC_PATH_MAX_LEN, has, strerror, zmq_errno, zmq_poll
+from mqcore._core import (
+    IPC_PATH_MAX_LEN,
+    has,
+    proxy,
+    proxy_steerable,
+    strerror,
+    zmq_errno,
+    zmq_poll,
+)
 from mqcore.constants import *  # noqa: F403
 from mqcore.context import Context
 from mqcore.error import *  # noqa: F403
@@ -56,6 +64,14 @@ def pyzmq_version_info() -> tuple[int, int, int]:
     return (27, 3, 0)
 
 
+def device(device_type: int, frontend: Socket[bytes], backend: Socket[bytes]) -> int:
+    """The old name of `proxy`, which it is: the type of the device makes no difference.
+
+    Does not return; raises what `proxy` raises.
+    """
+    return proxy(frontend, backend)
+
+
 # A forked child has none of the parent's threads: what it inherits raises instead of waiting for them.
 if hasattr(_os, "register_at_fork"):
     _os.register_at_fork(after_in_child=_core._after_fork_in_child)
@@ -78,8 +94,11 @@ __all__ = [
     "_FINISHED_TRACKER",
     "__revision__",
     "__version__",
+    "device",
     "has",
     "mqcore_version",
+    "proxy",
+    "proxy_steerable",
     "pyzmq_version",
     "pyzmq_version_info",
     "select",

@@ -16,6 +16,8 @@ __all__ = [
     "Socket",
     "_after_fork_in_child",
     "has",
+    "proxy",
+    "proxy_steerable",
     "strerror",
     "zmq_errno",
     "zmq_poll",
@@ -26,6 +28,13 @@ VERSION: str
 
 def _after_fork_in_child() -> None: ...
 def has(capability: str) -> bool: ...
+def proxy(frontend: Socket, backend: Socket, capture: Socket | None = None) -> int: ...
+def proxy_steerable(
+    frontend: Socket,
+    backend: Socket,
+    capture: Socket | None = None,
+    control: Socket | None = None,
+) -> int: ...
 def strerror(errno: int) -> str: ...
 def zmq_errno() -> int: ...
 def zmq_poll(

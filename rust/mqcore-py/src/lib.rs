@@ -11,6 +11,7 @@ mod error;
 mod frame;
 mod handle;
 mod poll;
+mod proxy;
 mod release;
 mod socket;
 mod types;
@@ -35,6 +36,8 @@ mod _core {
     use super::has;
     #[pymodule_export]
     use super::poll::zmq_poll;
+    #[pymodule_export]
+    use super::proxy::{proxy, proxy_steerable};
     #[pymodule_export]
     use super::release::Release;
     #[pymodule_export]

@@ -62,6 +62,26 @@ pub enum PatternOption {
     XpubVerboser(bool),
     /// XPUB, PUB: refuse a message that a matching peer has no room for, instead of dropping.
     XpubNodrop(bool),
+    /// XPUB: what peers ask for waits for [`Decide`](Self::Decide).
+    XpubManual(bool),
+    /// XPUB: as [`XpubManual`](Self::XpubManual), and the message after a decision goes only to its peer.
+    XpubManualLastValue(bool),
+    /// XPUB in manual mode: what a peer gets.
+    Decide {
+        /// The id of its pipe.
+        peer: u64,
+        /// Not necessarily the one it asked for.
+        prefix: Frame,
+        /// Or unsubscribe.
+        subscribe: bool,
+    },
+    /// XPUB: what every new peer is sent first.
+    XpubWelcome(Option<Frame>),
+    /// XPUB, XSUB: of a message of several frames, those after the first are subscriptions only if the
+    /// first is one.
+    OnlyFirstSubscribe(bool),
+    /// XSUB: tell the peers of every cancellation, not only of the last for a prefix.
+    XsubVerboseUnsubscribe(bool),
     /// PUB, XPUB: most bytes that the subscriptions of one peer may take from now on, each counted with
     /// its prefix and 48 more; a peer that wants more is dropped. 64 MiB unless set.
     SubscriptionLimit(usize),
@@ -258,6 +278,22 @@ pub struct SocketOptions {
     pub stream_notify: bool,
     /// INVERT_MATCHING; the pattern was told.
     pub invert_matching: bool,
+    /// HELLO_MSG: sent to every new peer before anything else; empty is none.
+    pub hello_msg: Vec<u8>,
+    /// DISCONNECT_MSG: received when an accepted peer has gone; empty is none.
+    pub disconnect_msg: Vec<u8>,
+    /// HICCUP_MSG: received when the peer of a connect was lost; empty is none.
+    pub hiccup_msg: Vec<u8>,
+    /// ROUTER_NOTIFY: empty messages tell of peers that come (1) and go (2).
+    pub router_notify: i32,
+    /// ROUTER_RAW: bytes instead of ZMTP, as STREAM.
+    pub router_raw: bool,
+    /// RECONNECT_STOP: when not to connect again; see `StopReason`.
+    pub reconnect_stop: i32,
+    /// BUSY_POLL: microseconds that the kernel polls the network device for a waiting read.
+    pub busy_poll: i32,
+    /// XPUB_MANUAL or XPUB_MANUAL_LAST_VALUE; the pattern was told.
+    pub xpub_manual: bool,
     /// SPIN (mqcore's own): how long a call that waits looks on before it sleeps.
     pub spin: Duration,
 }
@@ -308,6 +344,14 @@ impl SocketOptions {
             router_handover: false,
             stream_notify: true,
             invert_matching: false,
+            hello_msg: Vec::new(),
+            disconnect_msg: Vec::new(),
+            hiccup_msg: Vec::new(),
+            router_notify: 0,
+            router_raw: false,
+            reconnect_stop: 0,
+            busy_poll: 0,
+            xpub_manual: false,
             spin: Duration::ZERO,
         }
     }

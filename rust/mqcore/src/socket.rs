@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::endpoint::Endpoint;
 use crate::error::{Errno, Error, Result};
 use crate::options::{Change, Live, OptionValue, Reading, SocketOptions};
-use crate::pattern::{Command, PatternOption, Setup, is_split, new as new_pattern};
+use crate::pattern::{Command, PatternOption, Peer, Setup, is_split, new as new_pattern};
 use crate::pipe::Wake;
 use crate::port::{POLLIN, POLLOUT, Port, Signals, Tend, next_id};
 use crate::sync::{Alive, lock};
@@ -148,12 +148,42 @@ impl Inner {
 }
 
 /// `now + span`, or a time that never comes.
+/// What SUBSCRIBE and UNSUBSCRIBE are for an XPUB: the answer to the notification received last. Nothing, if
+/// that came because a peer left: the answer matters to nobody then.
+fn decision(
+    option: PatternOption,
+    options: &SocketOptions,
+    asker: Option<Arc<Peer>>,
+) -> Result<Option<PatternOption>> {
+    let (prefix, subscribe) = match option {
+        PatternOption::Subscribe(prefix) => (prefix, true),
+        PatternOption::Unsubscribe(prefix) => (prefix, false),
+        other => return Ok(Some(other)),
+    };
+    if !options.xpub_manual {
+        return Err(Error::new(
+            Errno::INVAL,
+            "an XPUB decides about subscriptions only with XPUB_MANUAL; set that first",
+        ));
+    }
+    Ok(asker.map(|peer| PatternOption::Decide {
+        peer: peer.id,
+        prefix,
+        subscribe,
+    }))
+}
+
 fn after(now: Instant, span: Duration) -> Instant {
     const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     now + span.min(NEVER)
 }
 
 impl Socket {
+    /// Whether both are handles of one socket.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// The socket's type.
     pub fn kind(&self) -> SocketType {
         self.inner.kind
@@ -219,6 +249,11 @@ impl Socket {
             checked => checked?,
         }
         let command = {
+            // Not while the options are locked: whoever receives may want them.
+            let asker = match inner.kind {
+                SocketType::Xpub => lock(&inner.incoming).last_peer(),
+                _ => None,
+            };
             let mut options = lock(&inner.options);
             let change = options.set(inner.kind, option, value)?;
             inner
@@ -235,6 +270,12 @@ impl Socket {
                     send: options.sndhwm,
                     receive: options.rcvhwm,
                 },
+                Change::Pattern(option) if inner.kind == SocketType::Xpub => {
+                    match decision(option, &options, asker)? {
+                        Some(option) => News::Option(option),
+                        None => return Ok(()),
+                    }
+                }
                 Change::Pattern(option) => News::Option(option),
             }
         };

@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
-use mqcore_proto::{Connection, Frame, Message, PeerInfo, ProtocolError, SocketType};
+use mqcore_proto::{Connection, Frame, PeerInfo, ProtocolError, SocketType};
 
 use super::command::Command;
 use super::thread::{IoThread, Next, Ready, Turn, deregister};
@@ -80,6 +80,16 @@ pub(crate) struct Session {
 
 const NOWHERE: usize = usize::MAX;
 
+/// Bits of ROUTER_NOTIFY.
+const NOTIFY_CONNECT: i32 = 1;
+const NOTIFY_DISCONNECT: i32 = 2;
+
+/// Bits of RECONNECT_STOP: a connecting session ends when its connection was refused, when it was lost before
+/// the handshake was done, when it is lost after `disconnect`.
+const STOP_CONN_REFUSED: i32 = 1;
+const STOP_HANDSHAKE_FAILED: i32 = 2;
+const STOP_AFTER_DISCONNECT: i32 = 4;
+
 struct Core {
     phase: Phase,
     /// How to connect again; `None` for an accepted connection.
@@ -121,6 +131,8 @@ struct Dialer {
     answer: Option<io::Result<Vec<SocketAddr>>>,
     /// Attempts since the last completed handshake.
     failures: u32,
+    /// An address of this attempt refused.
+    refused: bool,
 }
 
 /// A connection: the stream, the codec, and how far both are.
@@ -132,7 +144,7 @@ struct Link {
     ready: Ready,
     /// With the I/O thread's poll.
     registered: bool,
-    /// STREAM: no ZMTP.
+    /// STREAM, and ROUTER with ROUTER_RAW: no ZMTP.
     raw: bool,
     /// The inward pipe has no room; its reader calls when it has.
     paused: bool,
@@ -219,6 +231,7 @@ impl Session {
             source: None,
             answer: None,
             failures: 0,
+            refused: false,
         };
         let phase = Phase::Waiting {
             until: Instant::now(),
@@ -474,8 +487,13 @@ impl Core {
         Counters::count(&config.port.monitor.counters.handshakes);
         session.emit(EventKind::HandshakeSucceeded, 0);
         let metadata = traffic::metadata(&link.stream, &info);
+        if !config.options.hello_msg.is_empty() {
+            link.connection
+                .send(Frame::from(&config.options.hello_msg[..]).into());
+        }
         if self.pipe.is_some() {
             self.describe(metadata);
+            self.tell_of_arrival(config);
             return Ok(());
         }
         if self.ending.is_some() {
@@ -489,14 +507,49 @@ impl Core {
         };
         self.attach(session, &wanted)?;
         self.describe(metadata);
-        if config.port.kind == SocketType::Stream
-            && config.options.stream_notify
-            && let Some(pipe) = &mut self.pipe
-        {
-            pipe.writer.write(Message::from(Frame::empty()));
+        self.tell_of_arrival(config);
+        Ok(())
+    }
+
+    /// STREAM, ROUTER: an empty message for the application, if it wants to know.
+    fn tell_of_arrival(&mut self, config: &SessionConfig) {
+        let options = &config.options;
+        let wanted = match config.port.kind {
+            SocketType::Stream => options.stream_notify,
+            SocketType::Router => options.router_notify & NOTIFY_CONNECT != 0,
+            _ => false,
+        };
+        if wanted {
+            self.tell(Frame::empty());
+        }
+    }
+
+    /// What the application hears when a connection is over whose handshake was done.
+    fn tell_of_loss(&mut self, config: &SessionConfig) {
+        let options = &config.options;
+        let wanted = match config.port.kind {
+            SocketType::Stream => options.stream_notify,
+            SocketType::Router => options.router_notify & NOTIFY_DISCONNECT != 0,
+            _ => false,
+        };
+        if wanted {
+            self.tell(Frame::empty());
+        }
+        let words = match self.dialer {
+            None => &options.disconnect_msg,
+            Some(_) => &options.hiccup_msg,
+        };
+        if !words.is_empty() {
+            self.tell(Frame::from(&words[..]));
+        }
+    }
+
+    /// Puts a message into the pipe that no peer sent.
+    fn tell(&mut self, words: Frame) {
+        if let Some(pipe) = &mut self.pipe {
+            pipe.writer.write(words.into());
             pipe.writer.flush();
         }
-        Ok(())
     }
 
     fn describe(&mut self, metadata: Properties) {
@@ -597,16 +650,18 @@ impl Core {
         Counters::count(&counters.disconnected);
         deregister(turn.registry, &*link.stream);
         session.emit(EventKind::Disconnected, link.stream.as_raw_fd() as u32);
-        let raw = link.raw && session.config.options.stream_notify;
+        let handshake_done = link.handshake_done;
         drop(link);
-        if raw && let Some(pipe) = &mut self.pipe {
-            pipe.writer.write(Message::from(Frame::empty()));
-            pipe.writer.flush();
+        if handshake_done {
+            self.tell_of_loss(&session.config);
         }
         if self.dialer.is_none() || matches!(loss, Loss::Finished) {
             return self.die(session, turn);
         }
         let config = &session.config;
+        if !handshake_done && config.options.reconnect_stop & STOP_HANDSHAKE_FAILED != 0 {
+            return self.die(session, turn);
+        }
         let life = pipe_life(config.port.kind, &config.options);
         if life != PipeLife::Session {
             self.drop_pipe(session);

@@ -174,17 +174,6 @@ const fn later_bytes(number: i32, name: &'static str, values: Values, what: &'st
     )
 }
 
-/// A write-only option of some types, which is not there yet; 0 is the default.
-const fn later_write(number: i32, name: &'static str, types: Types, what: &'static str) -> Row {
-    int(
-        number,
-        name,
-        FROM_0,
-        types,
-        Home::Later(Later::IntWrite(0), what),
-    )
-}
-
 const fn later_bytes_write(
     number: i32,
     name: &'static str,
@@ -218,10 +207,13 @@ const SHORT: Values = Values::Length(1, 255);
 const KEY: Values = Values::Length(32, 41);
 
 const ALL: Types = Types::ALL;
-const SUB: Types = Types::only(&[SocketType::Sub]);
 const REQ: Types = Types::only(&[SocketType::Req]);
 const ROUTER: Types = Types::only(&[SocketType::Router]);
 const XPUB: Types = Types::only(&[SocketType::Xpub]);
+/// An XPUB decides for its peers (XPUB_MANUAL).
+const DECIDERS: Types = Types::only(&[SocketType::Sub, SocketType::Xpub]);
+const DEALER: Types = Types::only(&[SocketType::Dealer]);
+const GREETERS: Types = Types::only(&[SocketType::Dealer, SocketType::Router]);
 const XSUB: Types = Types::only(&[SocketType::Xsub]);
 const STREAM: Types = Types::only(&[SocketType::Stream]);
 const PUBLISHERS: Types = Types::only(&[SocketType::Pub, SocketType::Xpub]);
@@ -244,7 +236,6 @@ const SOCKS: &str = "SOCKS proxies";
 const VMCI: &str = "the vmci transport";
 const WSS: &str = "the wss transport";
 const NORM: &str = "the norm transport";
-const MANUAL: &str = "manual subscriptions";
 
 const NO_KEY: &[u8] = &[0; 32];
 
@@ -257,9 +248,9 @@ pub(super) const ROWS: &[Row] = &[
     bytes(5, "ROUTING_ID", SHORT, ALL, Home::Bytes(
         |o| o.routing_id.clone(),
         |o, v| { o.routing_id = routing_id(v)?; Ok(Change::Stored) })),
-    bytes(6, "SUBSCRIBE", ANY_BYTES, SUB, Home::BytesWrite(
+    bytes(6, "SUBSCRIBE", ANY_BYTES, DECIDERS, Home::BytesWrite(
         |_, v| Ok(Change::Pattern(PatternOption::Subscribe(v.into()))))),
-    bytes(7, "UNSUBSCRIBE", ANY_BYTES, SUB, Home::BytesWrite(
+    bytes(7, "UNSUBSCRIBE", ANY_BYTES, DECIDERS, Home::BytesWrite(
         |_, v| Ok(Change::Pattern(PatternOption::Unsubscribe(v.into()))))),
     later(8, "RATE", FROM_1, 100, MULTICAST),
     later(9, "RECOVERY_IVL", FROM_0, 10_000, MULTICAST),
@@ -327,7 +318,8 @@ pub(super) const ROWS: &[Row] = &[
         |o, v| { o.immediate = v == 1; Change::Stored })),
     pattern(40, "XPUB_VERBOSE", XPUB,
         |_, v| Change::Pattern(PatternOption::XpubVerbose(v != 0))),
-    later_write(41, "ROUTER_RAW", ROUTER, "raw ROUTER sockets (use STREAM)"),
+    int(41, "ROUTER_RAW", FROM_0, ROUTER, Home::IntWrite(
+        |o, v| { o.router_raw = v != 0; Change::Stored })),
     int(42, "IPV6", BOOL, ALL, Home::Int(
         |o| o.ipv6.into(),
         |o, v| { o.ipv6 = v == 1; Change::Stored })),
@@ -374,8 +366,12 @@ pub(super) const ROWS: &[Row] = &[
     pattern(69, "XPUB_NODROP", PUBLISHERS,
         |_, v| Change::Pattern(PatternOption::XpubNodrop(v != 0))),
     int(70, "BLOCKY", ANY, ALL, Home::Refused("is an option of the context")),
-    later_write(71, "XPUB_MANUAL", XPUB, MANUAL),
-    later_bytes_write(72, "XPUB_WELCOME_MSG", XPUB, "welcome messages"),
+    pattern(71, "XPUB_MANUAL", XPUB, |o, v| {
+        o.xpub_manual = v != 0;
+        Change::Pattern(PatternOption::XpubManual(v != 0))
+    }),
+    bytes(72, "XPUB_WELCOME_MSG", ANY_BYTES, XPUB, Home::BytesWrite(
+        |_, v| Ok(Change::Pattern(PatternOption::XpubWelcome((!v.is_empty()).then(|| v.into())))))),
     int(73, "STREAM_NOTIFY", BOOL, STREAM, Home::IntWrite(
         |o, v| { o.stream_notify = v == 1; Change::Stored })),
     int(74, "INVERT_MATCHING", ANY, ALL, Home::Int(
@@ -420,9 +416,13 @@ pub(super) const ROWS: &[Row] = &[
     bytes(95, "METADATA", Values::Length(1, usize::MAX), ALL, Home::BytesWrite(
         |o, v| { add_metadata(o, v)?; Ok(Change::Stored) })),
     later(96, "MULTICAST_LOOP", ANY, 1, MULTICAST),
-    int(97, "ROUTER_NOTIFY", Values::Int(0, 3), ROUTER,
-        Home::Later(Later::Int(0), "notices about ROUTER peers")),
-    later_write(98, "XPUB_MANUAL_LAST_VALUE", XPUB, MANUAL),
+    int(97, "ROUTER_NOTIFY", Values::Int(0, 3), ROUTER, Home::Int(
+        |o| o.router_notify.into(),
+        |o, v| { o.router_notify = v as i32; Change::Stored })),
+    pattern(98, "XPUB_MANUAL_LAST_VALUE", XPUB, |o, v| {
+        o.xpub_manual = v != 0;
+        Change::Pattern(PatternOption::XpubManualLastValue(v != 0))
+    }),
     later_bytes(99, "SOCKS_USERNAME", Values::Length(0, 255), SOCKS),
     later_bytes(100, "SOCKS_PASSWORD", Values::Length(0, 255), SOCKS),
     int(101, "IN_BATCH_SIZE", FROM_1, ALL, Home::Int(
@@ -436,16 +436,25 @@ pub(super) const ROWS: &[Row] = &[
     later_bytes_write(105, "WSS_TRUST_PEM", ALL, WSS),
     later_bytes_write(106, "WSS_HOSTNAME", ALL, WSS),
     int(107, "WSS_TRUST_SYSTEM", BOOL, ALL, Home::Later(Later::IntWrite(0), WSS)),
-    later_write(108, "ONLY_FIRST_SUBSCRIBE", RAW_SUBSCRIPTIONS, "multipart subscriptions"),
-    later(109, "RECONNECT_STOP", ANY, 0, "conditions that stop reconnecting"),
-    later_bytes_write(110, "HELLO_MSG", ALL, "hello messages"),
-    later_bytes_write(111, "DISCONNECT_MSG", ALL, "disconnect messages"),
+    pattern(108, "ONLY_FIRST_SUBSCRIBE", RAW_SUBSCRIPTIONS,
+        |_, v| Change::Pattern(PatternOption::OnlyFirstSubscribe(v != 0))),
+    int(109, "RECONNECT_STOP", Values::Int(0, 7), ALL, Home::Int(
+        |o| o.reconnect_stop.into(),
+        |o, v| { o.reconnect_stop = v as i32; Change::Stored })),
+    bytes(110, "HELLO_MSG", ANY_BYTES, GREETERS, Home::BytesWrite(
+        |o, v| { o.hello_msg = v.into(); Ok(Change::Stored) })),
+    bytes(111, "DISCONNECT_MSG", ANY_BYTES, ROUTER, Home::BytesWrite(
+        |o, v| { o.disconnect_msg = v.into(); Ok(Change::Stored) })),
     int(112, "PRIORITY", FROM_0, ALL, Home::Int(
         |o| o.priority.into(),
         |o, v| { o.priority = v as u32; Change::Stored })),
-    int(113, "BUSY_POLL", ANY, ALL, Home::Later(Later::IntWrite(0), "busy polling")),
-    later_bytes_write(114, "HICCUP_MSG", ALL, "hiccup messages"),
-    later_write(115, "XSUB_VERBOSE_UNSUBSCRIBE", XSUB, "verbose cancellations"),
+    int(113, "BUSY_POLL", FROM_0, ALL, Home::Int(
+        |o| o.busy_poll.into(),
+        |o, v| { o.busy_poll = v as i32; Change::Stored })),
+    bytes(114, "HICCUP_MSG", ANY_BYTES, DEALER, Home::BytesWrite(
+        |o, v| { o.hiccup_msg = v.into(); Ok(Change::Stored) })),
+    pattern(115, "XSUB_VERBOSE_UNSUBSCRIBE", XSUB,
+        |_, v| Change::Pattern(PatternOption::XsubVerboseUnsubscribe(v != 0))),
     live(116, "TOPICS_COUNT", TOPICS, Live::TopicsCount),
     later(117, "NORM_MODE", Values::Int(0, 4), 1, NORM),
     later(118, "NORM_UNICAST_NACK", BOOL, 0, NORM),

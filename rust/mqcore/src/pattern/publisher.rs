@@ -5,20 +5,72 @@ use std::sync::Arc;
 use mqcore_proto::{Frame, Message};
 
 use super::peers::Peers;
-use super::subscriptions::PeerIndex;
-use super::{Command, Drops, PatternOption, Peer, Refusal, Setup, Token, count};
+use super::subscriptions::{PeerIndex, TooMany, is_subscription};
+use super::{Command, Drops, PatternOption, Peer, PipeId, Refusal, Setup, Token, count};
 
-/// The state of a publisher. Peers go by their slot in `peers`, in the index too.
+/// The state of a publisher. Peers go by their slot in `peers`, in the subscriptions too.
 pub(super) struct Publisher {
     peers: Peers,
-    index: PeerIndex,
+    subscriptions: Subscriptions,
     /// Who gets the message at hand; kept for its memory.
     matched: Vec<u32>,
     /// Who was sent something since the last flush.
     unflushed: Vec<u32>,
+    /// What every new peer is sent.
+    welcome: Option<Frame>,
+    /// Who alone gets the next message: the peer of the last decision, with XPUB_MANUAL_LAST_VALUE.
+    only: Option<PipeId>,
+    last_value: bool,
+    /// Of a message of several frames, those after the first are subscriptions only if the first is one.
+    only_first: bool,
     nodrop: bool,
     invert: bool,
     drops: Arc<Drops>,
+}
+
+/// Who gets what.
+#[derive(Default)]
+struct Subscriptions {
+    index: PeerIndex,
+    /// What peers ask for waits in `asked` until the application decides (XPUB_MANUAL).
+    manual: bool,
+    asked: PeerIndex,
+}
+
+impl Subscriptions {
+    /// Notes a subscription; whether its prefix is new to everybody. A manual one is always news.
+    fn subscribe(&mut self, peer: u32, prefix: &[u8]) -> Result<bool, TooMany> {
+        if self.manual {
+            self.asked.subscribe(peer, prefix).map(|_| true)
+        } else {
+            self.index.subscribe(peer, prefix)
+        }
+    }
+
+    /// Notes a cancellation; whether nobody holds its prefix now. A manual one is always news.
+    fn cancel(&mut self, peer: u32, prefix: &[u8]) -> bool {
+        if self.manual {
+            self.asked.cancel(peer, prefix);
+            true
+        } else {
+            self.index.cancel(peer, prefix)
+        }
+    }
+
+    /// Forgets a peer; tells what it had subscribed to, or what it had asked for.
+    fn remove(&mut self, peer: u32, news: &mut impl FnMut(News<'_>)) {
+        let manual = self.manual;
+        self.index.remove(peer, |prefix, last| {
+            if !manual {
+                news(News::Left(prefix, last));
+            }
+        });
+        self.asked.remove(peer, |prefix, _| {
+            if manual {
+                news(News::Left(prefix, true));
+            }
+        });
+    }
 }
 
 /// What a peer did.
@@ -37,9 +89,13 @@ impl Publisher {
     pub(super) fn new(setup: Setup) -> Self {
         Self {
             peers: Peers::new(setup.outgoing),
-            index: PeerIndex::default(),
+            subscriptions: Subscriptions::default(),
             matched: Vec::new(),
             unflushed: Vec::new(),
+            welcome: None,
+            only: None,
+            last_value: false,
+            only_first: false,
             nodrop: false,
             invert: false,
             drops: setup.drops,
@@ -47,7 +103,16 @@ impl Publisher {
     }
 
     /// Takes a command in; gives back an option that is not the publisher's own.
-    pub(super) fn handle(&mut self, command: Command) -> Option<PatternOption> {
+    pub(super) fn handle(&mut self, mut command: Command) -> Option<PatternOption> {
+        if let Command::Attach {
+            writer: Some(writer),
+            ..
+        } = &mut command
+            && let Some(welcome) = &self.welcome
+        {
+            writer.write(welcome.clone().into());
+            writer.flush();
+        }
         if let Command::Wake(token) = command
             && let Token {
                 slot,
@@ -61,18 +126,55 @@ impl Publisher {
         match self.peers.handle(command)? {
             PatternOption::XpubNodrop(on) => self.nodrop = on,
             PatternOption::InvertMatching(on) => self.invert = on,
-            PatternOption::SubscriptionLimit(bytes) => self.index.set_limit(bytes),
+            PatternOption::SubscriptionLimit(bytes) => {
+                self.subscriptions.index.set_limit(bytes);
+                self.subscriptions.asked.set_limit(bytes);
+            }
+            PatternOption::XpubWelcome(message) => self.welcome = message,
+            PatternOption::XpubManual(on) => {
+                self.subscriptions.manual = on;
+                self.last_value = false;
+            }
+            PatternOption::XpubManualLastValue(on) => {
+                self.subscriptions.manual = on;
+                self.last_value = on;
+            }
+            PatternOption::Decide {
+                peer,
+                prefix,
+                subscribe,
+            } => self.decide(peer, &prefix, subscribe),
+            PatternOption::OnlyFirstSubscribe(on) => self.only_first = on,
             other => return Some(other),
         }
         None
     }
 
+    /// What the application says to a peer's wish. A peer that has left is past it.
+    fn decide(&mut self, peer: PipeId, prefix: &[u8], subscribe: bool) {
+        let Some(slot) = self.peers.find(peer) else {
+            return;
+        };
+        let index = &mut self.subscriptions.index;
+        if !subscribe {
+            index.cancel(slot as u32, prefix);
+        } else if index.subscribe(slot as u32, prefix).is_err() {
+            count(&self.drops.unexpected);
+            self.subscriptions.remove(slot as u32, &mut |_| ());
+            self.peers.remove(slot);
+            return;
+        }
+        self.only = self.last_value.then_some(peer);
+    }
+
     /// Takes in one message of one peer, in turn; false if there was none.
     pub(super) fn take_in(&mut self, mut news: impl FnMut(News<'_>)) -> bool {
-        let Self { peers, index, .. } = self;
-        let read = peers.read(|slot, _| {
-            index.remove(slot as u32, |prefix, last| news(News::Left(prefix, last)));
-        });
+        let Self {
+            peers,
+            subscriptions,
+            ..
+        } = self;
+        let read = peers.read(|slot, _| subscriptions.remove(slot as u32, &mut news));
         let Some((slot, message)) = read else {
             return false;
         };
@@ -80,12 +182,12 @@ impl Publisher {
         let mut left_over = Vec::new();
         let mut take = |frame: Frame| {
             match frame.as_slice() {
-                [1, prefix @ ..] => match index.subscribe(slot as u32, prefix) {
+                [1, prefix @ ..] => match subscriptions.subscribe(slot as u32, prefix) {
                     Ok(first) => news(News::Subscribed(peer, &frame, first)),
                     Err(_) => return false,
                 },
                 [0, prefix @ ..] => {
-                    let last = index.cancel(slot as u32, prefix);
+                    let last = subscriptions.cancel(slot as u32, prefix);
                     news(News::Cancelled(peer, &frame, last));
                 }
                 _ => left_over.push(frame),
@@ -94,6 +196,10 @@ impl Publisher {
         };
         let within_limit = match message.into_single() {
             Ok(frame) => take(frame),
+            Err(message) if self.only_first && !is_subscription(message.first()) => {
+                news(News::User(peer, message));
+                return true;
+            }
             Err(message) => message.into_frames().into_iter().all(take),
         };
         if !left_over.is_empty() {
@@ -101,7 +207,7 @@ impl Publisher {
         }
         if !within_limit {
             count(&self.drops.unexpected);
-            index.remove(slot as u32, |prefix, last| news(News::Left(prefix, last)));
+            subscriptions.remove(slot as u32, &mut news);
             peers.remove(slot);
         }
         true
@@ -132,6 +238,7 @@ impl Publisher {
         }
         self.peers
             .distribute(&self.matched, message, &mut self.unflushed, &self.drops);
+        self.only = None;
         Ok(())
     }
 
@@ -144,7 +251,7 @@ impl Publisher {
     /// Fills `matched` with the peers that shall get a message of this topic.
     #[inline]
     fn select(&mut self, topic: &[u8]) {
-        self.index.matching(topic, &mut self.matched);
+        self.subscriptions.index.matching(topic, &mut self.matched);
         if self.invert {
             let matched = std::mem::take(&mut self.matched);
             self.matched = self
@@ -153,6 +260,11 @@ impl Publisher {
                 .map(|(slot, _)| slot as u32)
                 .filter(|slot| matched.binary_search(slot).is_err())
                 .collect();
+        }
+        if let Some(only) = self.only {
+            let peers = &self.peers;
+            self.matched
+                .retain(|&slot| peers.peer(slot as usize).id == only);
         }
     }
 }

@@ -15,6 +15,8 @@ pub(super) struct Subscriber {
     prefixes: CountedSet,
     /// Deliver what does not match.
     pub(super) invert: bool,
+    /// Tell of every cancellation.
+    pub(super) verbose_cancellations: bool,
     /// A message that was looked for by `readable`.
     ahead: Option<(Arc<Peer>, Message)>,
 }
@@ -33,6 +35,7 @@ impl Subscriber {
             peers: Peers::new(wake),
             prefixes: CountedSet::default(),
             invert: false,
+            verbose_cancellations: false,
             ahead: None,
         }
     }
@@ -59,9 +62,9 @@ impl Subscriber {
         self.peers.tell_all(&told(1, prefix));
     }
 
-    /// Drops one reference to a prefix. Only the last is told; one too many is not.
+    /// Drops one reference to a prefix. Only the last is told, and one too many is not, unless all are.
     pub(super) fn cancel(&mut self, prefix: &[u8]) {
-        if self.prefixes.remove(prefix) {
+        if self.prefixes.remove(prefix) || self.verbose_cancellations {
             self.peers.tell_all(&told(0, prefix));
         }
     }

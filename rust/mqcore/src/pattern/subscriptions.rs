@@ -17,6 +17,11 @@ const DEFAULT_LIMIT: usize = 64 << 20;
 
 const ROOT: usize = 0;
 
+/// Whether a frame of a message subscribes (1) or cancels (0), and is no user's.
+pub(super) fn is_subscription(frame: &[u8]) -> bool {
+    matches!(frame.first(), Some(0 | 1))
+}
+
 /// A value in the tree; an empty one needs no node.
 trait Value: Default {
     fn is_empty(&self) -> bool;

@@ -150,6 +150,7 @@ impl Joint for Xpub {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use super::super::PipeId;
     use super::super::testing::{Rig, message};
     use super::*;
     use mqcore_proto::SocketType;
@@ -283,6 +284,111 @@ mod tests {
         drop(peer);
         assert_eq!(rig.recv(), Ok(message(&["\x00a"])));
         assert_eq!(rig.last_peer(), None);
+    }
+
+    fn decide(rig: &mut Rig, peer: PipeId, prefix: &str, subscribe: bool) {
+        rig.option(PatternOption::Decide {
+            peer,
+            prefix: prefix.into(),
+            subscribe,
+        });
+    }
+
+    #[test]
+    fn manual_subscription_counts_when_the_application_says_so_and_as_it_says() {
+        let mut rig = Rig::new(SocketType::Xpub);
+        rig.option(PatternOption::XpubManual(true));
+        let mut peer = rig.attach();
+        peer.send(&["\x01a"]);
+        assert_eq!(rig.recv_all(), [message(&["\x01a"])]);
+        rig.send(&["a1"]).unwrap();
+        decide(&mut rig, peer.id, "b", true);
+        rig.send(&["a2"]).unwrap();
+        rig.send(&["b1"]).unwrap();
+        peer.send(&["\x00a"]);
+        assert_eq!(rig.recv_all(), [message(&["\x00a"])]);
+        rig.send(&["b2"]).unwrap();
+        decide(&mut rig, peer.id, "b", false);
+        rig.send(&["b3"]).unwrap();
+        assert_eq!(peer.recv_all(), [message(&["b1"]), message(&["b2"])]);
+    }
+
+    #[test]
+    fn manual_application_hears_of_everything_and_of_all_that_a_leaving_peer_had_asked_for() {
+        let mut rig = Rig::new(SocketType::Xpub);
+        rig.option(PatternOption::XpubManual(true));
+        let mut peers = [rig.attach(), rig.attach()];
+        for peer in &mut peers {
+            peer.send(&["\x01a"]);
+            peer.send(&["\x01a"]);
+        }
+        assert_eq!(rig.recv_all().len(), 4);
+        decide(&mut rig, peers[1].id, "other", true);
+        let [first, second] = peers;
+        for peer in [first, second] {
+            drop(peer);
+            assert_eq!(rig.recv_all(), [message(&["\x00a"])]);
+            assert_eq!(rig.last_peer(), None);
+        }
+        decide(&mut rig, 99, "late", true); // for one that has left: nothing
+        rig.send(&["late"]).unwrap();
+    }
+
+    #[test]
+    fn last_value_goes_to_the_peer_of_the_decision_alone_and_once() {
+        let mut rig = Rig::new(SocketType::Xpub);
+        rig.option(PatternOption::XpubManualLastValue(true));
+        let mut peers = [rig.attach(), rig.attach()];
+        for (index, peer) in peers.iter_mut().enumerate() {
+            peer.send(&["\x01a"]);
+            assert_eq!(rig.recv_all().len(), 1);
+            decide(&mut rig, peer.id, "a", true);
+            rig.send(&[&format!("a: for {index} alone")]).unwrap();
+        }
+        rig.send(&["a: for all"]).unwrap();
+        for (index, peer) in peers.iter_mut().enumerate() {
+            assert_eq!(
+                peer.recv_all(),
+                [
+                    message(&[&format!("a: for {index} alone")]),
+                    message(&["a: for all"])
+                ]
+            );
+        }
+        rig.option(PatternOption::XpubManual(true));
+        decide(&mut rig, peers[0].id, "a", true);
+        rig.send(&["a"]).unwrap();
+        assert_eq!(peers[1].recv_all().len(), 1, "no last value any more");
+    }
+
+    #[test]
+    fn new_peer_is_welcomed_before_it_subscribes() {
+        let mut rig = Rig::new(SocketType::Xpub);
+        rig.option(PatternOption::XpubWelcome(Some("hello".into())));
+        let mut peer = rig.attach();
+        assert_eq!(peer.recv_all(), [message(&["hello"])]);
+        rig.option(PatternOption::XpubWelcome(None));
+        assert!(rig.attach().recv_all().is_empty());
+    }
+
+    #[test]
+    fn user_message_is_not_looked_through_if_only_the_first_frame_counts() {
+        let mut rig = Rig::new(SocketType::Xpub);
+        rig.option(PatternOption::OnlyFirstSubscribe(true));
+        let mut peer = rig.attach();
+        peer.send(&["user", "\x01a"]);
+        peer.send(&["\x01b", "\x01c", "rest"]);
+        assert_eq!(
+            rig.recv_all(),
+            [
+                message(&["user", "\x01a"]),
+                message(&["\x01b"]),
+                message(&["\x01c"]),
+                message(&["rest"])
+            ]
+        );
+        rig.send(&["a"]).unwrap();
+        assert!(peer.recv_all().is_empty());
     }
 
     #[test]

@@ -7,16 +7,20 @@ use mqcore_proto::{Frame, Message};
 
 use super::joint::{self, Joint};
 use super::subscriber::Subscriber;
-use super::{Command, Drops, Halves, Peer, Refusal, Setup};
+use super::subscriptions::is_subscription;
+use super::{Command, Drops, Halves, PatternOption, Peer, Refusal, Setup};
 
 struct Xsub {
     subscriber: Subscriber,
+    /// Frames after the first are looked at only if the first is a subscription.
+    only_first: bool,
     drops: Arc<Drops>,
 }
 
 pub(super) fn new(setup: Setup) -> Halves {
     joint::halves(Xsub {
         subscriber: Subscriber::new(setup.incoming),
+        only_first: false,
         drops: setup.drops,
     })
 }
@@ -35,7 +39,13 @@ impl Xsub {
 
 impl Joint for Xsub {
     fn handle(&mut self, command: Command) {
-        self.subscriber.handle(command);
+        match self.subscriber.handle(command) {
+            Some(PatternOption::OnlyFirstSubscribe(on)) => self.only_first = on,
+            Some(PatternOption::XsubVerboseUnsubscribe(on)) => {
+                self.subscriber.verbose_cancellations = on;
+            }
+            _ => {}
+        }
     }
 
     fn check(&mut self, _first: &Frame) -> Result<(), Refusal> {
@@ -46,6 +56,7 @@ impl Joint for Xsub {
     fn try_send(&mut self, message: Message) -> Result<(), (Refusal, Message)> {
         let left_over = match message.into_single() {
             Ok(frame) => self.take_in(frame).map(Message::from),
+            Err(message) if self.only_first && !is_subscription(message.first()) => Some(message),
             Err(message) => {
                 let frames = message.into_frames().into_iter();
                 let left_over: Vec<Frame> = frames.filter_map(|f| self.take_in(f)).collect();
@@ -152,6 +163,34 @@ mod tests {
                 message(&["\x01a"]),
                 message(&["\x01b"]),
                 message(&["user", "data"])
+            ]
+        );
+    }
+
+    #[test]
+    fn every_cancellation_is_told_if_wanted() {
+        let mut rig = Rig::new(SocketType::Xsub);
+        rig.option(PatternOption::XsubVerboseUnsubscribe(true));
+        let mut peer = rig.attach();
+        for sent in ["\x01a", "\x01a", "\x00a", "\x00a", "\x00b"] {
+            rig.send(&[sent]).unwrap();
+        }
+        assert_eq!(peer.recv_all().len(), 5);
+    }
+
+    #[test]
+    fn user_message_is_not_looked_through_if_only_the_first_frame_counts() {
+        let mut rig = Rig::new(SocketType::Xsub);
+        rig.option(PatternOption::OnlyFirstSubscribe(true));
+        let mut peer = rig.attach();
+        rig.send(&["user", "\x01a"]).unwrap();
+        rig.send(&["\x01b", "rest"]).unwrap();
+        assert_eq!(
+            peer.recv_all(),
+            [
+                message(&["user", "\x01a"]),
+                message(&["\x01b"]),
+                message(&["rest"])
             ]
         );
     }

@@ -100,6 +100,8 @@ pub struct PipeReader {
     shared: Arc<Shared>,
     /// Items taken when the writer was told last.
     reported: usize,
+    /// What is read when the writer is gone and everything it wrote was read.
+    epilogue: Option<Box<Message>>,
 }
 
 /// One end of a pipe that carries messages both ways.
@@ -140,6 +142,7 @@ pub fn pipe(bound: Bound) -> (PipeWriter, PipeReader) {
         ring: reader,
         shared,
         reported: 0,
+        epilogue: None,
     };
     (writer, reader)
 }
@@ -291,6 +294,11 @@ impl PipeReader {
         fence(Ordering::SeqCst);
     }
 
+    /// Sets what is read as the last message when the writer is gone, whatever it wrote.
+    pub fn set_epilogue(&mut self, message: Message) {
+        self.epilogue = Some(Box::new(message));
+    }
+
     /// Takes the oldest message.
     #[inline]
     pub fn read(&mut self) -> Read {
@@ -323,11 +331,16 @@ impl PipeReader {
         fence(Ordering::SeqCst); // against the fence in `PipeWriter::flush`
         // Closed is looked at before the queue: what was published before the closing is then seen.
         let closed = self.shared.writer_closed.load(Ordering::Acquire);
-        let found = match &self.shared.newest {
-            None => self.ring.pop_with(look).inspect(|_| self.count()),
+        let mut look = Some(look);
+        let mut look = |message: &mut Message| look.take().map(|look| look(message));
+        let mut found = match &self.shared.newest {
+            None => self.ring.pop_with(&mut look).inspect(|_| self.count()),
             Some(newest) => lock(newest).take().map(|mut message| look(&mut message)),
         };
-        match found {
+        if found.is_none() && closed {
+            found = self.epilogue.take().map(|mut message| look(&mut message));
+        }
+        match found.flatten() {
             Some(result) => {
                 self.shared.reader_asleep.store(false, Ordering::Relaxed);
                 Read::Message(result)
@@ -368,10 +381,7 @@ impl PipeReader {
 
     /// Whether a read would find a message, without falling asleep over it.
     pub fn has_message(&mut self) -> bool {
-        match &self.shared.newest {
-            None => self.ring.available() > 0,
-            Some(newest) => lock(newest).is_some(),
-        }
+        self.queued() > 0 || self.epilogue.is_some() && self.is_closed()
     }
 
     /// Messages that could be read now.
@@ -491,6 +501,23 @@ mod tests {
         assert_eq!(reader.read(), Read::Message(message(0)));
         assert_eq!(reader.read(), Read::Message(message(1)));
         assert_eq!(reader.read(), Read::Closed);
+        assert_eq!(reader.read(), Read::Closed);
+    }
+
+    #[test]
+    fn epilogue_is_read_once_after_everything_else() {
+        let (mut writer, mut reader, calls) = watched(Bound::messages(0));
+        reader.set_epilogue(message(9));
+        writer.write(message(0));
+        writer.flush();
+        assert_eq!(reader.read(), Read::Message(message(0)));
+        assert_eq!(reader.read(), Read::Empty);
+        assert!(!reader.has_message());
+        drop(writer);
+        assert_eq!(calls.take(), [READER]);
+        assert!(reader.has_message());
+        assert_eq!(reader.read(), Read::Message(message(9)));
+        assert!(!reader.has_message());
         assert_eq!(reader.read(), Read::Closed);
     }
 

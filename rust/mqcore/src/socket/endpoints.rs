@@ -233,6 +233,8 @@ impl Socket {
             rcvhwm: options.rcvhwm,
             conflate: options.conflates(self.inner.kind),
             routing_id: Frame::from(&options.routing_id[..]),
+            hello: Frame::from(&options.hello_msg[..]),
+            farewell: Frame::from(&options.disconnect_msg[..]),
             peer_id: Frame::from(options.connect_routing_id.as_deref().unwrap_or_default()),
         }
     }

@@ -3,15 +3,17 @@
 //! A call that waits does so outside every lock: it notes where its direction's signals stand, tries, and
 //! sleeps until they have moved.
 
-use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use mqcore_proto::{Frame, Message, SocketType};
 
 use super::{Inner, Socket, after, closed};
 use crate::error::{Errno, Error, Result};
-use crate::pattern::{Command, Half, Incoming, Outgoing, Properties, Refusal, takes_commands};
+use crate::pattern::{
+    Command, Half, Incoming, Outgoing, Peer, Properties, Refusal, takes_commands,
+};
 use crate::port::Inbox;
 use crate::sync::{Event, Woken, lock};
 
@@ -312,8 +314,7 @@ impl Socket {
     /// The properties of the connection that the message received last came over: `Socket-Type`,
     /// `Peer-Address`, `Identity`, `X-...`; none over inproc, and for messages that nobody sent.
     pub fn last_properties(&self) -> Properties {
-        let incoming = lock(&self.inner.incoming);
-        let peer = incoming.half.as_ref().and_then(|half| half.last_peer());
+        let peer = lock(&self.inner.incoming).last_peer();
         peer.map(|peer| lock(&peer.metadata).clone())
             .unwrap_or_default()
     }
@@ -408,6 +409,11 @@ impl Drop for SendBatch<'_> {
 }
 
 impl Receiving {
+    /// Whose the message received last was.
+    pub(super) fn last_peer(&self) -> Option<Arc<Peer>> {
+        self.half.as_ref()?.last_peer().cloned()
+    }
+
     #[inline]
     pub(super) fn fresh(&mut self, inner: &Inner) -> Result<&mut dyn Incoming> {
         inner.check()?;

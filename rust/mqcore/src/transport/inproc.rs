@@ -26,6 +26,9 @@ pub(crate) struct Side {
     pub(crate) conflate: bool,
     /// What it calls itself.
     pub(crate) routing_id: Frame,
+    /// HELLO_MSG and DISCONNECT_MSG; empty for none.
+    pub(crate) hello: Frame,
+    pub(crate) farewell: Frame,
     /// What it calls the other (CONNECT_ROUTING_ID); empty for whatever the other calls itself.
     pub(crate) peer_id: Frame,
 }
@@ -103,7 +106,8 @@ impl Names {
             receive: Some(near.rcvhwm),
             conflate: outward.conflate,
         };
-        let (near_end, far_end) = pipe_pair(outward, inward);
+        let (mut near_end, far_end) = pipe_pair(outward, inward);
+        greet(&mut near_end, &near.hello);
         let mut waiting = Waiting {
             near_pipe: next_id(),
             near_end: Some(near_end),
@@ -196,6 +200,14 @@ fn peer(id: PipeId, routing_id: Frame) -> Arc<Peer> {
     })
 }
 
+/// Sends a side's HELLO_MSG.
+fn greet(end: &mut PipeEnd, hello: &Frame) {
+    if !hello.is_empty() {
+        end.writer.write(hello.clone().into());
+        end.writer.flush();
+    }
+}
+
 /// Gives both ends to their sockets. A refused one is dropped, and the other sees it close.
 fn join(mut waiting: Waiting, far: &Side) {
     let Some(far_name) = far.port.claim(&waiting.near.routing_id, waiting.far_pipe) else {
@@ -217,6 +229,10 @@ fn join(mut waiting: Waiting, far: &Side) {
     let mut end = waiting.far_end;
     end.reader.set_hwm(far.rcvhwm);
     end.writer.set_hwm(far.sndhwm);
+    greet(&mut end, &far.hello);
+    if !far.farewell.is_empty() {
+        end.reader.set_epilogue(far.farewell.clone().into());
+    }
     let link = Far {
         port: Arc::downgrade(&waiting.near.port),
         pipe: waiting.near_pipe,

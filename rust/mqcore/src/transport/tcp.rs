@@ -7,12 +7,22 @@ use std::net::{
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::ifaddrs::getifaddrs;
+use nix::{libc, setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::{ResolvedAddress, Stream, Target, adopt_listener, bind_error, tcp_text};
 use crate::endpoint::{TcpAddress, TcpEndpoint, TcpHost};
 use crate::error::{Errno, Error, Result};
 use crate::options::{Network, SocketOptions};
+
+sockopt_impl!(
+    /// SO_BUSY_POLL: microseconds.
+    BusyPoll,
+    SetOnly,
+    libc::SOL_SOCKET,
+    libc::SO_BUSY_POLL,
+    i32
+);
 
 /// A listening TCP socket.
 #[derive(Debug)]
@@ -117,6 +127,9 @@ fn tune_socket(socket: &SockRef<'_>, ipv6: bool, options: &SocketOptions) -> io:
 /// What a connection has; accepted sockets inherit the rest of [`tune_socket`], but not the priority.
 fn tune_connection(socket: &SockRef<'_>, options: &SocketOptions) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
+    if options.busy_poll > 0 {
+        nix::sys::socket::setsockopt(&**socket, BusyPoll, &options.busy_poll)?;
+    }
     if options.priority > 0 {
         socket.set_priority(options.priority)?;
     }

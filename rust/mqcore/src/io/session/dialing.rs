@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::thread::{Next, Ready, Turn, deregister, register};
-use super::{Core, Link, Phase, Session};
+use super::{Core, Link, Phase, STOP_AFTER_DISCONNECT, STOP_CONN_REFUSED, Session};
 use crate::error::Errno;
 use crate::monitor::{Counters, EventKind};
 use crate::transport::{Stream, Target, finish_connect, start_connect};
@@ -19,6 +19,7 @@ impl Core {
             return self.die(session, turn);
         };
         dialer.addresses.clear();
+        dialer.refused = false;
         match Target::of(&dialer.target) {
             Ok(Target::Resolved(address)) => dialer.addresses.push_back(address),
             Ok(Target::Lookup { host, port, source }) => {
@@ -39,8 +40,12 @@ impl Core {
         while let Some(dialer) = &mut self.dialer
             && let Some(address) = dialer.addresses.pop_front()
         {
-            let Ok((stream, in_progress)) = start_connect(&address, options) else {
-                continue;
+            let (stream, in_progress) = match start_connect(&address, options) {
+                Ok(started) => started,
+                Err(error) => {
+                    dialer.refused |= error.kind() == io::ErrorKind::ConnectionRefused;
+                    continue;
+                }
             };
             if register(turn.registry, stream.as_raw_fd(), turn.key, true).is_err() {
                 continue;
@@ -76,7 +81,12 @@ impl Core {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Next::Wait(deadline);
                 }
-                Err(_) => true,
+                Err(error) => {
+                    if let Some(dialer) = &mut self.dialer {
+                        dialer.refused |= error.kind() == io::ErrorKind::ConnectionRefused;
+                    }
+                    true
+                }
             }
         } else if deadline.is_some_and(|deadline| turn.now >= deadline) {
             true
@@ -129,9 +139,16 @@ impl Core {
             return self.die(session, turn);
         }
         let options = &session.config.options;
+        let stop = options.reconnect_stop;
+        if self.ending.is_some() && stop & STOP_AFTER_DISCONNECT != 0 {
+            return self.die(session, turn);
+        }
         let (Some(dialer), Some(base)) = (&mut self.dialer, options.reconnect_delay()) else {
             return self.die(session, turn);
         };
+        if dialer.refused && stop & STOP_CONN_REFUSED != 0 {
+            return self.die(session, turn);
+        }
         let delay = backoff(base, options.reconnect_ivl_max, dialer.failures);
         dialer.failures = dialer.failures.saturating_add(1);
         session.emit(EventKind::ConnectRetried, delay.as_millis() as u32);

@@ -371,7 +371,8 @@ impl Link {
     ) -> Self {
         let options = &session.options;
         let kind = session.port.kind;
-        let mut config = Config::new(kind);
+        let raw = kind == SocketType::Stream || options.router_raw;
+        let mut config = Config::new(if raw { SocketType::Stream } else { kind });
         config.routing_id = Frame::from(&options.routing_id[..]);
         config.properties.clone_from(&options.metadata);
         config.as_server = accepted;
@@ -397,7 +398,7 @@ impl Link {
             input: Vec::new(),
             ready: Ready::default(),
             registered: !accepted,
-            raw: kind == SocketType::Stream,
+            raw,
             paused: false,
             eof: false,
             write_failed: false,
