@@ -119,6 +119,8 @@ def test_disconnect_after_a_reconnect_ends_the_new_connection(make):
     second = make("PUSH")
     eventually(lambda: not _bound(second.socket, where))
     second.socket.send(b"5")
+    # Not before: the old connection may still be there when the new socket is bound.
+    eventually(lambda: pull.socket.statistics()["handshakes"] == 2)
     eventually(lambda: pull.socket.statistics()["peers"] == 1)
     pull.socket.disconnect(where)
     eventually(lambda: second.socket.statistics()["peers"] == 0, what="the connection ended")
