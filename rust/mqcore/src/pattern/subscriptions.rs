@@ -1,11 +1,12 @@
 //! Which prefixes somebody subscribed to: the publisher's index from prefixes to peers, and the
-//! subscriber's own counted set. Both stand on one radix tree.
+//! subscriber's own counted set.
 //!
-//! A look-up walks down the topic once: it costs the topic's length at most, whatever peers subscribed
-//! to. Nothing recurses, so a prefix of any length is safe.
+//! The publisher's is a radix tree: a look-up walks down the topic once and costs the topic's length at most,
+//! whatever peers subscribed to. Nothing recurses, so a prefix of any length is safe.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+use foldhash::fast::RandomState;
 use slab::Slab;
 
 /// What one subscription counts beside the bytes of its prefix: with the limit below, a million short ones
@@ -293,47 +294,104 @@ impl PeerIndex {
     }
 }
 
+/// So many different lengths of prefixes are looked up one by one; with more, walking down a tree is faster.
+const FEW_LENGTHS: usize = 8;
+
 /// The subscriber's side: prefixes, each with the number of times it was subscribed to.
+///
+/// Subscribers tend to have prefixes of few lengths. One look into a hash table for each of them touches far less
+/// memory than a walk down a tree, of which each of many subscribers has its own.
 #[derive(Default)]
 pub(super) struct CountedSet {
-    tree: PrefixTree<usize>,
+    counts: HashMap<Box<[u8]>, usize, RandomState>,
+    /// The lengths of the prefixes, rising, and how many there are of each.
+    lengths: Vec<(usize, usize)>,
+    /// The prefixes once more, while they have more than a few lengths.
+    tree: Option<PrefixTree<usize>>,
 }
 
 impl CountedSet {
     /// Counts one more subscription.
     pub(super) fn add(&mut self, prefix: &[u8]) {
-        let at = self.tree.find_or_insert(prefix);
-        self.tree.nodes[at].value += 1;
+        if let Some(count) = self.counts.get_mut(prefix) {
+            *count += 1;
+            return;
+        }
+        self.counts.insert(prefix.into(), 1);
+        match self.length(prefix) {
+            Ok(at) => self.lengths[at].1 += 1,
+            Err(at) => self.lengths.insert(at, (prefix.len(), 1)),
+        }
+        if self.lengths.len() <= FEW_LENGTHS {
+            return;
+        }
+        match &mut self.tree {
+            Some(tree) => tree.mark(prefix),
+            None => {
+                let tree = self.tree.insert(PrefixTree::default());
+                for prefix in self.counts.keys() {
+                    tree.mark(prefix);
+                }
+            }
+        }
     }
 
     /// Counts one subscription less, if there is one. Returns whether that was the last.
     pub(super) fn remove(&mut self, prefix: &[u8]) -> bool {
-        let Some(at) = self.tree.find(prefix) else {
+        let Some(count) = self.counts.get_mut(prefix) else {
             return false;
         };
-        let count = &mut self.tree.nodes[at].value;
-        if *count == 0 {
+        *count -= 1;
+        if *count > 0 {
             return false;
         }
-        *count -= 1;
-        let last = *count == 0;
-        self.tree.prune(at);
-        last
+        self.counts.remove(prefix);
+        if let Ok(at) = self.length(prefix) {
+            self.lengths[at].1 -= 1;
+            if self.lengths[at].1 == 0 {
+                self.lengths.remove(at);
+            }
+        }
+        if self.lengths.len() <= FEW_LENGTHS {
+            self.tree = None;
+        } else if let Some(tree) = &mut self.tree
+            && let Some(at) = tree.find(prefix)
+        {
+            tree.nodes[at].value = 0;
+            tree.prune(at);
+        }
+        true
+    }
+
+    /// Where in `lengths` that of `prefix` is, or would be.
+    fn length(&self, prefix: &[u8]) -> Result<usize, usize> {
+        self.lengths
+            .binary_search_by_key(&prefix.len(), |&(length, _)| length)
     }
 
     /// Whether `topic` begins with one of the prefixes.
     #[inline]
     pub(super) fn matches(&self, topic: &[u8]) -> bool {
-        self.tree.path(topic).any(|(_, node)| node.value > 0)
+        if let Some(tree) = &self.tree {
+            return tree.path(topic).any(|(_, node)| node.value > 0);
+        }
+        self.lengths
+            .iter()
+            .map_while(|&(length, _)| topic.get(..length))
+            .any(|start| start.is_empty() || self.counts.contains_key(start))
     }
 
     /// Each prefix once.
     pub(super) fn prefixes(&self) -> impl Iterator<Item = &[u8]> {
-        self.tree
-            .nodes
-            .iter()
-            .filter(|(_, node)| node.value > 0)
-            .map(|(_, node)| &*node.prefix)
+        self.counts.keys().map(|prefix| &**prefix)
+    }
+}
+
+impl PrefixTree<usize> {
+    /// Gives a prefix a value.
+    fn mark(&mut self, prefix: &[u8]) {
+        let at = self.find_or_insert(prefix);
+        self.nodes[at].value = 1;
     }
 }
 
@@ -380,17 +438,19 @@ mod tests {
 
     #[test]
     fn nodes_that_only_branch_go_when_they_do_not() {
-        let mut set = CountedSet::default();
+        let mut index = PeerIndex::default();
         for prefix in ["topic/a", "topic/b", "topic/bb"] {
-            set.add(prefix.as_bytes());
+            index.subscribe(0, prefix.as_bytes()).unwrap();
         }
-        assert_eq!(set.tree.nodes.len(), 5, "root, topic/ and the three");
-        assert!(set.remove(b"topic/a"));
-        assert_eq!(set.tree.nodes.len(), 3);
-        assert!(set.remove(b"topic/b"));
-        assert!(set.matches(b"topic/bb and more"));
-        assert!(set.remove(b"topic/bb"));
-        assert_eq!(set.tree.nodes.len(), 1);
+        assert_eq!(index.tree.nodes.len(), 5, "root, topic/ and the three");
+        assert!(index.cancel(0, b"topic/a"));
+        assert_eq!(index.tree.nodes.len(), 3);
+        assert!(index.cancel(0, b"topic/b"));
+        let mut matched = Vec::new();
+        index.matching(b"topic/bb and more", &mut matched);
+        assert_eq!(matched, [0]);
+        assert!(index.cancel(0, b"topic/bb"));
+        assert_eq!(index.tree.nodes.len(), 1);
     }
 
     #[derive(Clone, Debug)]
@@ -401,6 +461,17 @@ mod tests {
     }
 
     /// Short, over two letters, so that prefixes meet often; now and then the empty one.
+    /// Prefixes of many lengths that often begin with each other.
+    fn repeated() -> impl Strategy<Value = Vec<u8>> {
+        (0..3 * FEW_LENGTHS, any::<bool>()).prop_map(|(length, other)| {
+            let mut prefix = vec![b'a'; length];
+            if other && let Some(last) = prefix.last_mut() {
+                *last = b'b';
+            }
+            prefix
+        })
+    }
+
     fn prefix() -> impl Strategy<Value = Vec<u8>> {
         prop::collection::vec(prop::sample::select(&b"ab"[..]), 0..6)
     }
@@ -488,8 +559,8 @@ mod tests {
 
         #[test]
         fn counted_set_answers_as_a_map_of_counts_would(
-            steps in prop::collection::vec((any::<bool>(), prefix()), 0..60),
-            topics in prop::collection::vec(prefix(), 1..8),
+            steps in prop::collection::vec((any::<bool>(), repeated()), 0..60),
+            topics in prop::collection::vec(repeated(), 1..8),
         ) {
             let mut set = CountedSet::default();
             let mut model: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
@@ -506,7 +577,11 @@ mod tests {
                         model.remove(&prefix);
                     }
                 }
-                check(&set.tree)?;
+                let lengths: BTreeSet<usize> = model.keys().map(Vec::len).collect();
+                prop_assert_eq!(set.tree.is_some(), lengths.len() > FEW_LENGTHS);
+                if let Some(tree) = &set.tree {
+                    check(tree)?;
+                }
             }
             for topic in topics {
                 let expected = model.keys().any(|prefix| topic.starts_with(prefix));
