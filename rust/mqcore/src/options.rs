@@ -278,6 +278,12 @@ pub struct SocketOptions {
     pub stream_notify: bool,
     /// INVERT_MATCHING; the pattern was told.
     pub invert_matching: bool,
+    /// SOCKS_PROXY: `host:port` of the proxy for tcp connects; empty is none.
+    pub socks_proxy: String,
+    /// SOCKS_USERNAME; empty offers the proxy no login.
+    pub socks_username: Vec<u8>,
+    /// SOCKS_PASSWORD.
+    pub socks_password: Vec<u8>,
     /// HELLO_MSG: sent to every new peer before anything else; empty is none.
     pub hello_msg: Vec<u8>,
     /// DISCONNECT_MSG: received when an accepted peer has gone; empty is none.
@@ -344,6 +350,9 @@ impl SocketOptions {
             router_handover: false,
             stream_notify: true,
             invert_matching: false,
+            socks_proxy: String::new(),
+            socks_username: Vec::new(),
+            socks_password: Vec::new(),
             hello_msg: Vec::new(),
             disconnect_msg: Vec::new(),
             hiccup_msg: Vec::new(),

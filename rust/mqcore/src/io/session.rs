@@ -4,7 +4,7 @@
 //! ```text
 //!            connect                                     accept
 //!               v                                          |
-//!   Waiting -> Resolving -> Dialing -> Linked <------------+
+//!   Waiting -> Resolving -> Dialing -> Linked <------------+      (through a proxy: Dialing -> Negotiating -> Linked)
 //!      ^           |           |         |
 //!      +-----------+-----------+---------+--> Dead      (accepted: always; connecting: when it ends)
 //! ```
@@ -44,6 +44,7 @@ use crate::pattern::{Peer, PipeId, Properties};
 use crate::pipe::{Bound, PipeEnd, Wake, Waker, pipe_pair};
 use crate::port::{Lease, Link as PeerLink, Port, next_id};
 use crate::sync::{Alive, Tally, lock};
+use crate::transport::socks::Negotiation;
 use crate::transport::{ResolvedAddress, Stream};
 
 /// The names a session gives to its pipe ends.
@@ -116,6 +117,12 @@ enum Phase {
     /// Until the stream is connected.
     Dialing {
         stream: Stream,
+        deadline: Option<Instant>,
+    },
+    /// Until the proxy has connected to the peer.
+    Negotiating {
+        stream: Stream,
+        negotiation: Box<Negotiation>,
         deadline: Option<Instant>,
     },
     Linked(Box<Link>),
@@ -454,6 +461,7 @@ impl Core {
                 }
             }
             Phase::Dialing { .. } => self.dialing(session, turn, ready),
+            Phase::Negotiating { .. } => self.negotiate(session, turn),
             Phase::Linked(link) => {
                 link.ready.readable |= ready.readable;
                 link.ready.writable |= ready.writable;
@@ -684,7 +692,9 @@ impl Core {
     fn die(&mut self, session: &Arc<Session>, turn: &mut Turn<'_>) -> Next {
         match std::mem::replace(&mut self.phase, Phase::Dead) {
             Phase::Linked(link) => deregister(turn.registry, &*link.stream),
-            Phase::Dialing { stream, .. } => deregister(turn.registry, &stream),
+            Phase::Dialing { stream, .. } | Phase::Negotiating { stream, .. } => {
+                deregister(turn.registry, &stream);
+            }
             Phase::Waiting { .. } | Phase::Resolving | Phase::Dead => {}
         }
         self.drop_pipe(session);

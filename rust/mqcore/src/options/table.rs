@@ -232,7 +232,6 @@ const CURVE: &str = "the CURVE mechanism";
 const GSSAPI: &str = "the GSSAPI mechanism";
 const ZAP: &str = "ZAP authentication";
 const MULTICAST: &str = "multicast transports";
-const SOCKS: &str = "SOCKS proxies";
 const VMCI: &str = "the vmci transport";
 const WSS: &str = "the wss transport";
 const NORM: &str = "the norm transport";
@@ -362,7 +361,9 @@ pub(super) const ROWS: &[Row] = &[
     int(66, "HANDSHAKE_IVL", FROM_0, ALL, Home::Int(
         |o| millis_or(o.handshake_ivl, 0),
         |o, v| { o.handshake_ivl = from_positive_millis(v); Change::Stored })),
-    later_bytes(68, "SOCKS_PROXY", Values::Length(1, usize::MAX), SOCKS),
+    bytes(68, "SOCKS_PROXY", Values::Length(0, 4096), ALL, Home::Bytes(
+        |o| o.socks_proxy.clone().into_bytes(),
+        |o, v| { o.socks_proxy = text(v)?; Ok(Change::Stored) })),
     pattern(69, "XPUB_NODROP", PUBLISHERS,
         |_, v| Change::Pattern(PatternOption::XpubNodrop(v != 0))),
     int(70, "BLOCKY", ANY, ALL, Home::Refused("is an option of the context")),
@@ -423,8 +424,12 @@ pub(super) const ROWS: &[Row] = &[
         o.xpub_manual = v != 0;
         Change::Pattern(PatternOption::XpubManualLastValue(v != 0))
     }),
-    later_bytes(99, "SOCKS_USERNAME", Values::Length(0, 255), SOCKS),
-    later_bytes(100, "SOCKS_PASSWORD", Values::Length(0, 255), SOCKS),
+    bytes(99, "SOCKS_USERNAME", Values::Length(0, 255), ALL, Home::Bytes(
+        |o| o.socks_username.clone(),
+        |o, v| { o.socks_username = v.into(); Ok(Change::Stored) })),
+    bytes(100, "SOCKS_PASSWORD", Values::Length(0, 255), ALL, Home::Bytes(
+        |o| o.socks_password.clone(),
+        |o, v| { o.socks_password = v.into(); Ok(Change::Stored) })),
     int(101, "IN_BATCH_SIZE", FROM_1, ALL, Home::Int(
         |o| o.in_batch_size as i64,
         |o, v| { o.in_batch_size = v as usize; Change::Stored })),
@@ -507,6 +512,10 @@ fn network(value: &[u8]) -> Result<Network, String> {
                 String::from_utf8_lossy(value)
             )
         })
+}
+
+fn text(value: &[u8]) -> Result<String, String> {
+    String::from_utf8(value.to_vec()).map_err(|_| "it has to be text in UTF-8".into())
 }
 
 fn interface(value: &[u8]) -> Result<Vec<u8>, String> {

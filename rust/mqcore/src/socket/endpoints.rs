@@ -14,7 +14,7 @@ use crate::options::SocketOptions;
 use crate::port::{Tend, next_id};
 use crate::sync::lock;
 use crate::transport::inproc::Side;
-use crate::transport::{Listener, bound_text};
+use crate::transport::{Listener, bound_text, proxy};
 
 /// The binds and connects of a socket.
 #[derive(Default)]
@@ -105,6 +105,9 @@ impl Socket {
             return Ok(());
         }
         let mut options = lock(&inner.options).clone();
+        if matches!(parsed, Endpoint::Tcp(_)) {
+            proxy(&options)?;
+        }
         if inner.kind == SocketType::Stream {
             // The application shall know the connection's name before there is one, by ROUTING_ID.
             let name = options

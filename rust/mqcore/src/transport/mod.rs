@@ -7,6 +7,7 @@
 mod backlog;
 pub(crate) mod inproc;
 mod ipc;
+pub(crate) mod socks;
 mod tcp;
 
 use std::io::{self, IoSlice, IoSliceMut};
@@ -21,7 +22,7 @@ use rustix::net::{
 };
 use socket2::SockRef;
 
-use crate::endpoint::{Endpoint, IpcAddress, TcpAddress};
+use crate::endpoint::{Endpoint, IpcAddress, TcpAddress, TcpEndpoint};
 use crate::error::{Errno, Error, Result};
 use crate::options::SocketOptions;
 
@@ -278,6 +279,26 @@ impl Target {
                 format!("{endpoint} has no address: inproc names live in the context"),
             )),
         }
+    }
+}
+
+/// The proxy that TCP connects go through, if the options name one. EINVAL if they do not say where it is.
+pub(crate) fn proxy(options: &SocketOptions) -> Result<Option<TcpAddress>> {
+    if options.socks_proxy.is_empty() {
+        return Ok(None);
+    }
+    match Endpoint::parse_connect(&format!("tcp://{}", options.socks_proxy)) {
+        Ok(Endpoint::Tcp(TcpEndpoint {
+            source: None,
+            address,
+        })) => Ok(Some(address)),
+        _ => Err(Error::new(
+            Errno::INVAL,
+            format!(
+                "SOCKS_PROXY {:?} is no proxy: write host:port",
+                options.socks_proxy
+            ),
+        )),
     }
 }
 

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::thread::{Next, Ready, Turn, deregister, register};
-use super::{Core, Link, Phase, STOP_AFTER_DISCONNECT, STOP_CONN_REFUSED, Session};
+use super::{Core, Dialer, Link, Phase, STOP_AFTER_DISCONNECT, STOP_CONN_REFUSED, Session};
+use crate::endpoint::{Endpoint, TcpEndpoint};
 use crate::error::Errno;
 use crate::monitor::{Counters, EventKind};
-use crate::transport::{Stream, Target, finish_connect, start_connect};
+use crate::transport::socks::{Failure, Negotiation};
+use crate::transport::{Stream, Target, finish_connect, proxy, start_connect};
 
 impl Core {
     pub(super) fn dial(&mut self, session: &Arc<Session>, turn: &mut Turn<'_>) -> Next {
@@ -20,7 +22,14 @@ impl Core {
         };
         dialer.addresses.clear();
         dialer.refused = false;
-        match Target::of(&dialer.target) {
+        let target = match (&dialer.target, proxy(&session.config.options)) {
+            (Endpoint::Tcp(target), Ok(Some(address))) => Target::of(&Endpoint::Tcp(TcpEndpoint {
+                source: target.source.clone(),
+                address,
+            })),
+            (target, _) => Target::of(target),
+        };
+        match target {
             Ok(Target::Resolved(address)) => dialer.addresses.push_back(address),
             Ok(Target::Lookup { host, port, source }) => {
                 dialer.source = source;
@@ -52,7 +61,7 @@ impl Core {
             }
             if !in_progress {
                 // Whatever is on the stream already was reported, or will be, by the registration.
-                return self.link(session, turn, stream, Ready::default());
+                return self.connected(session, turn, stream, Ready::default());
             }
             session.emit(EventKind::ConnectDelayed, Errno::INPROGRESS.0 as u32);
             let deadline = options.connect_timeout.map(|limit| turn.now + limit);
@@ -98,14 +107,92 @@ impl Core {
             return Next::Wait(None);
         };
         if failed {
-            let fd = stream.as_raw_fd();
-            deregister(turn.registry, &stream);
-            drop(stream);
-            session.emit(EventKind::Closed, fd as u32);
-            self.dial_next(session, turn)
+            self.give_up(session, turn, stream)
         } else {
-            self.link(session, turn, stream, ready)
+            self.connected(session, turn, stream, ready)
         }
+    }
+
+    /// The stream is there: the peer's, or the proxy's.
+    fn connected(
+        &mut self,
+        session: &Arc<Session>,
+        turn: &mut Turn<'_>,
+        stream: Stream,
+        ready: Ready,
+    ) -> Next {
+        let options = &session.config.options;
+        let Some(Dialer {
+            target: Endpoint::Tcp(target),
+            ..
+        }) = &self.dialer
+        else {
+            return self.link(session, turn, stream, ready);
+        };
+        if options.socks_proxy.is_empty() {
+            return self.link(session, turn, stream, ready);
+        }
+        let (user, password) = (&options.socks_username, &options.socks_password);
+        let Some(negotiation) = Negotiation::new(&target.address, user, password) else {
+            return self.give_up(session, turn, stream);
+        };
+        // A proxy that says nothing is waited for as long as a peer that says nothing.
+        let patience = options.connect_timeout.or(options.handshake_ivl);
+        self.phase = Phase::Negotiating {
+            stream,
+            negotiation: Box::new(negotiation),
+            deadline: patience.map(|patience| turn.now + patience),
+        };
+        self.negotiate(session, turn)
+    }
+
+    /// Talks to the proxy as far as it goes. Nothing is read that may be the peer's.
+    pub(super) fn negotiate(&mut self, session: &Arc<Session>, turn: &mut Turn<'_>) -> Next {
+        let nothing_to_send = self.has_nothing_to_send();
+        let waiting = Phase::Waiting { until: turn.now };
+        let Phase::Negotiating {
+            stream,
+            mut negotiation,
+            deadline,
+        } = std::mem::replace(&mut self.phase, waiting)
+        else {
+            return Next::Wait(None);
+        };
+        let late = deadline.is_some_and(|deadline| turn.now >= deadline);
+        match converse(&stream, &mut negotiation) {
+            Ok(true) => {
+                let ready = Ready {
+                    readable: true,
+                    writable: true,
+                    hangup: false,
+                };
+                self.link(session, turn, stream, ready)
+            }
+            Ok(false) if !late && !nothing_to_send => {
+                self.phase = Phase::Negotiating {
+                    stream,
+                    negotiation,
+                    deadline,
+                };
+                Next::Wait(deadline)
+            }
+            Ok(false) => self.give_up(session, turn, stream),
+            Err(failure) => {
+                if let (Some(dialer), Some(failure)) = (&mut self.dialer, failure) {
+                    dialer.refused |= failure.is_refusal();
+                }
+                self.give_up(session, turn, stream)
+            }
+        }
+    }
+
+    /// An attempt that failed: the next address, or the next attempt.
+    fn give_up(&mut self, session: &Arc<Session>, turn: &mut Turn<'_>, stream: Stream) -> Next {
+        let fd = stream.as_raw_fd();
+        deregister(turn.registry, &stream);
+        drop(stream);
+        session.emit(EventKind::Closed, fd as u32);
+        self.dial_next(session, turn)
     }
 
     pub(super) fn link(
@@ -155,6 +242,38 @@ impl Core {
         let until = turn.now + delay;
         self.phase = Phase::Waiting { until };
         Next::Wait(Some(until))
+    }
+}
+
+/// Sends and receives what can be sent and received now. True: the proxy has connected to the peer. `Err(None)`: the
+/// stream is broken.
+fn converse(stream: &Stream, negotiation: &mut Negotiation) -> Result<bool, Option<Failure>> {
+    let mut buffer = [0; 64];
+    loop {
+        let done = if !negotiation.output().is_empty() {
+            stream
+                .write(negotiation.output())
+                .map(|count| negotiation.sent(count))
+        } else {
+            let wanted = negotiation.wanted().min(buffer.len());
+            if wanted == 0 {
+                return Ok(true);
+            }
+            match stream.read(&mut buffer[..wanted]) {
+                Ok(0) => return Err(None),
+                Ok(count) => {
+                    negotiation.received(&buffer[..count]).map_err(Some)?;
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            }
+        };
+        match done {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Err(None),
+        }
     }
 }
 
