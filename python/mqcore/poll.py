@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mqcore import _core
 from mqcore._core import zmq_poll
 from mqcore.constants import POLLERR, POLLIN, POLLOUT
 
@@ -11,17 +12,25 @@ from mqcore.constants import POLLERR, POLLIN, POLLOUT
 class Poller:
     """A list of sockets and descriptors with the events wanted of each.
 
-    A socket, a descriptor number or any object with `fileno()` can be registered. Not for use by several
-    threads at once.
+    A socket, a descriptor number or any object with `fileno()` can be registered. With sockets alone a poll costs
+    as much as there are sockets with news, however many are registered. Not for use by several threads at once.
     """
 
     sockets: list[tuple[Any, int]]
     """What is registered, with its events, in the order of registration."""
     _map: dict[Any, int]
+    _set: _core.PollSet
+    _keys: dict[Any, int]
+    """The sockets that the set watches, with their keys there."""
+    _watched: dict[int, Any]
+    """The other way round."""
 
     def __init__(self) -> None:
         self.sockets = []
         self._map = {}
+        self._set = _core.PollSet()
+        self._keys = {}
+        self._watched = {}
 
     def __contains__(self, socket: Any) -> bool:
         return socket in self._map
@@ -36,8 +45,11 @@ class Poller:
             if index is None:
                 self._map[socket] = len(self.sockets)
                 self.sockets.append((socket, flags))
+                self._watch(socket, flags)
             else:
                 self.sockets[index] = (socket, flags)
+                if (key := self._keys.get(socket)) is not None:
+                    self._set.modify(key, flags)
         elif socket in self._map:
             self.unregister(socket)
 
@@ -51,6 +63,17 @@ class Poller:
         del self.sockets[index]
         for later, _ in self.sockets[index:]:
             self._map[later] -= 1
+        if (key := self._keys.pop(socket, None)) is not None:
+            del self._watched[key]
+            self._set.remove(key)
+
+    def _watch(self, socket: Any, flags: int) -> None:
+        """Has the engine watch it, if it is a socket that is open."""
+        if isinstance(socket, _core.Socket):
+            key = self._set.insert(socket, flags)
+            if key is not None:
+                self._keys[socket] = key
+                self._watched[key] = socket
 
     def poll(self, timeout: float | int | None = None) -> list[tuple[Any, int]]:
         """Waits at most `timeout` milliseconds for events; None and negative: for ever.
@@ -61,6 +84,11 @@ class Poller:
         Raises ZMQError(ENOTSOCK) for a closed socket, ContextTerminated, and TypeError for what cannot be
         polled.
         """
+        if self.sockets and len(self._keys) == len(self.sockets):
+            ready = self._set.poll(timeout)
+            if ready is not None:
+                watched = self._watched
+                return [(watched[key], events) for key, events in ready]
         return zmq_poll(self.sockets, timeout)
 
 

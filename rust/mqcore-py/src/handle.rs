@@ -18,6 +18,12 @@ pub(crate) fn _after_fork_in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
 }
 
+/// The number of forks that led to this process.
+#[inline]
+pub(crate) fn generation() -> u32 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
 /// What the engine has, and what happens when no Python object refers to it any more.
 pub(crate) trait Numbered: Sized + 'static {
     /// The live ones by number, for `shadow(number)`.

@@ -11,6 +11,7 @@ mod error;
 mod frame;
 mod handle;
 mod poll;
+mod poll_set;
 mod proxy;
 mod release;
 mod socket;
@@ -36,6 +37,8 @@ mod _core {
     use super::has;
     #[pymodule_export]
     use super::poll::zmq_poll;
+    #[pymodule_export]
+    use super::poll_set::PollSet;
     #[pymodule_export]
     use super::proxy::{proxy, proxy_steerable};
     #[pymodule_export]

@@ -74,6 +74,33 @@ pub(crate) enum Alarm {
     Epoll(mio::Waker),
     /// It sleeps in a poll, for a connection too.
     Bell(Bell),
+    /// It watches many sockets, and only wants to look at those with news: this one's place on its list.
+    List {
+        list: Arc<NewsList>,
+        key: usize,
+        listed: AtomicBool,
+    },
+}
+
+/// Of many watched sockets those that may have become ready, each once, by the keys of who watches them.
+#[derive(Debug, Default)]
+pub(crate) struct NewsList {
+    pub(crate) event: Event,
+    keys: Mutex<Vec<usize>>,
+    /// The longest patience of a watched socket, in microseconds.
+    patience: AtomicU32,
+}
+
+impl NewsList {
+    /// Takes the list. Who is on it stays marked as listed until [`Watcher::unlist`].
+    pub(crate) fn take(&self) -> Vec<usize> {
+        std::mem::take(&mut lock(&self.keys))
+    }
+
+    /// How long a waiter looks on before it sleeps.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_micros(self.patience.load(Ordering::Relaxed).into())
+    }
 }
 
 impl Watcher {
@@ -84,9 +111,28 @@ impl Watcher {
         }
     }
 
+    /// Notes that its socket may have become ready.
+    pub(crate) fn list(&self) {
+        if let Alarm::List { list, key, listed } = &self.alarm
+            && !listed.swap(true, Ordering::SeqCst)
+        {
+            lock(&list.keys).push(*key);
+            list.event.signal();
+        }
+    }
+
+    /// News that come from now on put it on the list again. Look at its socket afterwards.
+    pub(crate) fn unlist(&self) {
+        if let Alarm::List { listed, .. } = &self.alarm {
+            listed.store(false, Ordering::SeqCst);
+            fence(Ordering::SeqCst); // against the one in `Signals::ring_if_watched`
+        }
+    }
+
     fn wake(&self) {
         self.event.signal();
         match &self.alarm {
+            Alarm::List { .. } => self.list(),
             Alarm::None => {}
             // Fails only when the epoll is gone, and the poller with it.
             Alarm::Epoll(waker) => drop(waker.wake()),
@@ -102,6 +148,9 @@ pub(crate) struct Signals {
     pub(crate) writable: Event,
     watched: AtomicBool,
     watchers: Mutex<Vec<Arc<Watcher>>>,
+    /// Somebody must hear of what the application does with the socket itself: who watches the descriptor,
+    /// and who has it on a list.
+    followed: AtomicBool,
     /// How long waiters look on before they sleep (SPIN), in microseconds.
     patience: AtomicU32,
     fd: OnceLock<Bell>,
@@ -116,6 +165,31 @@ impl Signals {
     pub(crate) fn set_patience(&self, patience: Duration) {
         let micros = u32::try_from(patience.as_micros()).unwrap_or(u32::MAX);
         self.patience.store(micros, Ordering::Relaxed);
+        for watcher in &*lock(&self.watchers) {
+            self.share_patience(watcher);
+        }
+    }
+
+    /// A list is as patient as its most patient socket.
+    fn share_patience(&self, watcher: &Watcher) {
+        if let Alarm::List { list, .. } = &watcher.alarm {
+            let micros = self.patience.load(Ordering::Relaxed);
+            list.patience.fetch_max(micros, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether to call [`follow_up`](Self::follow_up) after an operation of the application.
+    #[inline]
+    pub(crate) fn is_followed(&self) -> bool {
+        self.followed.load(Ordering::Relaxed)
+    }
+
+    /// The application has done something with the socket, which may be ready for something else now.
+    #[cold]
+    pub(crate) fn follow_up(&self) {
+        for watcher in &*lock(&self.watchers) {
+            watcher.list();
+        }
     }
 
     /// How long a waiter looks on before it sleeps.
@@ -167,6 +241,10 @@ impl Signals {
     /// Tells `watcher` from now on. Look at the socket afterwards.
     pub(crate) fn watch(&self, watcher: &Arc<Watcher>) {
         lock(&self.watchers).push(Arc::clone(watcher));
+        if let Alarm::List { .. } = watcher.alarm {
+            self.share_patience(watcher);
+            self.followed.store(true, Ordering::Relaxed);
+        }
         self.watched.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst); // against the one in `ring_if_watched`
     }
@@ -176,8 +254,12 @@ impl Signals {
         if let Some(index) = watchers.iter().position(|one| Arc::ptr_eq(one, watcher)) {
             watchers.swap_remove(index);
         }
-        let watched = !watchers.is_empty() || self.fd.get().is_some();
-        self.watched.store(watched, Ordering::SeqCst);
+        let public = self.fd.get().is_some();
+        self.watched
+            .store(!watchers.is_empty() || public, Ordering::SeqCst);
+        let listed = |watcher: &Arc<Watcher>| matches!(watcher.alarm, Alarm::List { .. });
+        let followed = public || watchers.iter().any(listed);
+        self.followed.store(followed, Ordering::Relaxed);
     }
 
     /// The socket's public descriptor, made at the first call.
@@ -188,6 +270,7 @@ impl Signals {
             let _ = self.fd.set(bell);
             let _watchers = lock(&self.watchers);
             self.watched.store(true, Ordering::SeqCst);
+            self.followed.store(true, Ordering::Relaxed);
             fence(Ordering::SeqCst);
         }
         Ok(self.fd.get().expect("set above and never taken"))

@@ -127,11 +127,15 @@ impl Inner {
     }
 
     /// After an operation of the application: whoever watches the descriptor hears that there is more,
-    /// so that one wake-up for several messages does not strand the others.
+    /// so that one wake-up for several messages does not strand the others; and whoever has the socket on a
+    /// list looks at it again.
     #[inline]
     fn rearm(&self) {
-        if self.port.signals.public_fd().is_some() {
-            self.rearm_fd();
+        if self.port.signals.is_followed() {
+            self.port.signals.follow_up();
+            if self.port.signals.public_fd().is_some() {
+                self.rearm_fd();
+            }
         }
     }
 
@@ -147,7 +151,6 @@ impl Inner {
     }
 }
 
-/// `now + span`, or a time that never comes.
 /// What SUBSCRIBE and UNSUBSCRIBE are for an XPUB: the answer to the notification received last. Nothing, if
 /// that came because a peer left: the answer matters to nobody then.
 fn decision(
@@ -173,6 +176,7 @@ fn decision(
     }))
 }
 
+/// `now + span`, or a time that never comes.
 fn after(now: Instant, span: Duration) -> Instant {
     const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     now + span.min(NEVER)

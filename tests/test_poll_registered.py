@@ -1,0 +1,268 @@
+"""A poller that is used again and again: it looks only at sockets with news, and must miss none."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+import signal
+import threading
+from typing import Any
+
+import pytest
+from peers.waiting import eventually
+
+zmq: Any = importlib.import_module(os.environ.get("MQCORE_TEST_MODULE", "mqcore"))
+
+TRANSPORTS = ["inproc", "tcp"]
+
+
+def poller_of(*registered: tuple[Any, int]) -> Any:
+    poller = zmq.Poller()
+    for socket, flags in registered:
+        poller.register(socket, flags)
+    return poller
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_ready_socket_is_reported_until_it_is_read(sockets: Any, transport: str) -> None:
+    a, b = sockets.pair(zmq.PUSH, zmq.PULL, transport)
+    poller = poller_of((b, zmq.POLLIN))
+    assert poller.poll(0) == []
+    for _ in range(3):
+        a.send(b"x")
+    for left in (3, 2, 1):
+        for _ in range(2):
+            assert poller.poll(10_000) == [(b, zmq.POLLIN)]
+        b.recv()
+        assert left == 1 or poller.poll(10_000)
+    assert poller.poll(0) == []
+
+
+def test_room_that_the_application_makes_by_receiving_is_news(sockets: Any) -> None:
+    """A REP may send after it has received: nothing else tells the poller."""
+    req, rep = sockets.pair(zmq.REQ, zmq.REP)
+    poller = poller_of((rep, zmq.POLLIN | zmq.POLLOUT), (req, zmq.POLLIN | zmq.POLLOUT))
+    for _ in range(3):
+        assert poller.poll(10_000) == [(req, zmq.POLLOUT)]
+        req.send(b"x")
+        assert poller.poll(10_000) == [(rep, zmq.POLLIN)]
+        rep.recv()
+        assert poller.poll(0) == [(rep, zmq.POLLOUT)]
+        rep.send(b"y")
+        assert poller.poll(10_000) == [(req, zmq.POLLIN)]
+        req.recv()
+
+
+def test_rest_of_a_message_is_news(sockets: Any) -> None:
+    a, b = sockets.pair(zmq.PUSH, zmq.PULL)
+    poller = poller_of((b, zmq.POLLIN))
+    a.send_multipart([b"1", b"2"])
+    assert poller.poll(10_000)
+    b.recv()
+    assert poller.poll(0) == [(b, zmq.POLLIN)]
+    b.recv()
+    assert poller.poll(0) == []
+
+
+def test_full_queue_is_not_reported_until_there_is_room(sockets: Any) -> None:
+    a, b = sockets.pair(zmq.PUSH, zmq.PULL, sndhwm=5, rcvhwm=5)
+    poller = poller_of((a, zmq.POLLOUT))
+    sent = 0
+    while poller.poll(0):
+        a.send(b"%d" % sent)
+        sent += 1
+    assert sent == 10
+    for number in range(sent):
+        assert b.recv() == b"%d" % number
+    assert poller.poll(10_000) == [(a, zmq.POLLOUT)]
+
+
+def test_events_can_be_changed(sockets: Any) -> None:
+    a, b = sockets.pair(zmq.PAIR, zmq.PAIR)
+    poller = poller_of((b, zmq.POLLIN))
+    a.send(b"x")
+    assert poller.poll(10_000) == [(b, zmq.POLLIN)]
+    poller.modify(b, zmq.POLLOUT)
+    assert poller.poll(10_000) == [(b, zmq.POLLOUT)]
+    poller.register(b, zmq.POLLIN | zmq.POLLOUT)
+    assert poller.poll(10_000) == [(b, zmq.POLLIN | zmq.POLLOUT)]
+    poller.register(b, 0)
+    assert poller.poll(0) == [] and b not in poller
+
+
+def test_socket_that_is_unregistered_is_not_reported(sockets: Any) -> None:
+    pairs = [sockets.pair(zmq.PUSH, zmq.PULL, "tcp") for _ in range(3)]
+    poller = poller_of(*((b, zmq.POLLIN) for _, b in pairs))
+    for a, _ in pairs:
+        a.send(b"x")
+    eventually(lambda: len(poller.poll(0)) == 3)
+    poller.unregister(pairs[1][1])
+    assert [socket for socket, _ in poller.poll(0)] == [pairs[0][1], pairs[2][1]]
+    poller.register(pairs[1][1], zmq.POLLIN)
+    assert [socket for socket, _ in poller.poll(0)] == [pairs[0][1], pairs[2][1], pairs[1][1]]
+
+
+@pytest.mark.deviation
+def test_closed_socket_is_an_error_of_every_poll_until_it_is_unregistered(sockets: Any) -> None:
+    a, b = sockets.pair(zmq.PUSH, zmq.PULL)
+    other_a, other_b = sockets(zmq.PUSH), sockets(zmq.PULL)
+    other_b.bind("inproc://other")
+    other_a.connect("inproc://other")
+    poller = poller_of((b, zmq.POLLIN), (other_b, zmq.POLLIN))
+    other_a.send(b"x")
+    b.close()
+    for _ in range(3):
+        with pytest.raises(zmq.ZMQError) as caught:
+            poller.poll(0)
+        assert caught.value.errno == zmq.ENOTSOCK
+    poller.unregister(b)
+    assert poller.poll(0) == [(other_b, zmq.POLLIN)]
+    a.close(linger=0)
+
+
+@pytest.mark.deviation
+def test_socket_that_was_closed_before_is_an_error_of_the_poll(sockets: Any) -> None:
+    open_one, closed = sockets(zmq.PULL), sockets(zmq.PULL)
+    closed.close()
+    poller = poller_of((open_one, zmq.POLLIN), (closed, zmq.POLLIN))
+    with pytest.raises(zmq.ZMQError) as caught:
+        poller.poll(0)
+    assert caught.value.errno == zmq.ENOTSOCK
+
+
+def test_end_of_the_context_wakes_it(background: Any) -> None:
+    context = zmq.Context()
+    socket = context.socket(zmq.PULL)
+    poller = poller_of((socket, zmq.POLLIN))
+
+    def wait() -> None:
+        with pytest.raises(zmq.ContextTerminated):
+            poller.poll()
+        socket.close()
+
+    join = background(wait)
+    context.term()
+    join()
+
+
+@pytest.mark.deviation
+def test_socket_registered_by_another_thread_wakes_it(sockets: Any, background: Any) -> None:
+    idle = sockets(zmq.PULL)
+    a, b = sockets.pair(zmq.PUSH, zmq.PULL)
+    a.send(b"x")
+    poller = poller_of((idle, zmq.POLLIN))
+    join = background(lambda: poller.poll(10_000))
+    poller.register(b, zmq.POLLIN)
+    assert join() == [(b, zmq.POLLIN)]
+
+
+@pytest.mark.deviation
+def test_several_threads_may_poll(sockets: Any, background: Any) -> None:
+    a, b = sockets.pair(zmq.PUSH, zmq.PULL)
+    poller = poller_of((b, zmq.POLLIN))
+    joins = [background(lambda: poller.poll(10_000)) for _ in range(4)]
+    a.send(b"x")
+    assert [join() for join in joins] == [[(b, zmq.POLLIN)]] * 4
+
+
+def test_signal_ends_it(sockets: Any) -> None:
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    poller = poller_of((sockets(zmq.PULL), zmq.POLLIN))
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            poller.poll()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_descriptors_among_sockets_are_polled_too(sockets: Any) -> None:
+    a, b = sockets.pair(zmq.PUSH, zmq.PULL)
+    read, write = os.pipe()
+    try:
+        poller = poller_of((b, zmq.POLLIN), (read, zmq.POLLIN))
+        assert poller.poll(0) == []
+        os.write(write, b"x")
+        a.send(b"x")
+        assert poller.poll(10_000) == [(b, zmq.POLLIN), (read, zmq.POLLIN)]
+        poller.unregister(read)
+        assert poller.poll(10_000) == [(b, zmq.POLLIN)]
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.deviation
+def test_forked_child_gets_an_error(sockets: Any) -> None:
+    poller = poller_of((sockets(zmq.PULL), zmq.POLLIN))
+    child = os.fork()
+    if child == 0:
+        try:
+            poller.poll(1000)
+            os._exit(1)
+        except zmq.ZMQError:
+            del poller
+            os._exit(0)
+        except BaseException:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_poller_lets_go_of_its_sockets(context: Any) -> None:
+    """A poller that is gone must not keep a context from ending, nor hear of later news."""
+    own = zmq.Context()
+    a, b = own.socket(zmq.PUSH), own.socket(zmq.PULL)
+    b.bind("inproc://gone")
+    a.connect("inproc://gone")
+    poller = poller_of((b, zmq.POLLIN))
+    del poller
+    a.send(b"x")
+    kept = poller_of((b, zmq.POLLIN))
+    assert b.recv() == b"x"
+    a.close()
+    b.close()
+    own.term()
+    del kept
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_nothing_is_missed_in_the_long_run(sockets: Any, background: Any, transport: str) -> None:
+    """Many senders at random times; the poller alone says when to receive."""
+    pairs = [sockets.pair(zmq.PUSH, zmq.PULL, transport) for _ in range(1)]
+    for number in range(19):
+        a, b = sockets(zmq.PUSH), sockets(zmq.PULL)
+        b.bind(f"inproc://{number}" if transport == "inproc" else "tcp://127.0.0.1:*")
+        a.connect(b.last_endpoint)
+        pairs.append((a, b))
+    poller = poller_of(*((b, zmq.POLLIN) for _, b in pairs))
+    count = 3000
+    choices = random.Random(7)
+    order = [choices.randrange(len(pairs)) for _ in range(count)]
+    barrier = threading.Semaphore(50)
+
+    def send() -> None:
+        for number, index in enumerate(order):
+            barrier.acquire()
+            pairs[index][0].send(b"%d" % number)
+
+    join = background(send)
+    expected: dict[Any, list[int]] = {b: [] for _, b in pairs}
+    for number, index in enumerate(order):
+        expected[pairs[index][1]].append(number)
+    got: dict[Any, list[int]] = {b: [] for _, b in pairs}
+    left = count
+    while left:
+        ready = poller.poll(10_000)
+        assert ready, f"{left} messages were never reported"
+        for socket, events in ready:
+            assert events == zmq.POLLIN
+            got[socket].append(int(socket.recv(zmq.DONTWAIT)))
+            barrier.release()
+            left -= 1
+    join()
+    assert got == expected
