@@ -11,8 +11,8 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::error::{Errno, Result};
-use crate::port::{Alarm, Watcher};
-pub use crate::port::{POLLERR, POLLIN, POLLOUT, POLLPRI};
+use crate::signals::{Alarm, Watcher};
+pub use crate::signals::{POLLERR, POLLIN, POLLOUT, POLLPRI};
 use crate::socket::Socket;
 use crate::sync::Woken;
 

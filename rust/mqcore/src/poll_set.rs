@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::error::{Errno, Result};
-use crate::port::{Alarm, NewsList, Watcher};
+use crate::signals::{Alarm, NewsList, Watcher};
 use crate::socket::Socket;
 use crate::sync::{Woken, lock};
 
@@ -139,7 +139,7 @@ impl Drop for PollSet {
 mod tests {
     use super::*;
     use crate::context::Context;
-    use crate::port::{POLLIN, POLLOUT};
+    use crate::signals::{POLLIN, POLLOUT};
     use mqcore_proto::{Message, SocketType};
 
     fn at_once() -> Option<Instant> {

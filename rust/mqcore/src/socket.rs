@@ -22,7 +22,8 @@ use crate::error::{Errno, Error, Result};
 use crate::options::{Change, Live, OptionValue, Reading, SocketOptions};
 use crate::pattern::{Command, PatternOption, Peer, Setup, is_split, new as new_pattern};
 use crate::pipe::Wake;
-use crate::port::{POLLIN, POLLOUT, Port, Signals, Tend, next_id};
+use crate::port::{Port, Tend, next_id};
+use crate::signals::{POLLIN, POLLOUT, Signals};
 use crate::sync::{Alive, lock};
 
 /// The option that still has its effect after the context was shut down.

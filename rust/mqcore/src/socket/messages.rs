@@ -14,7 +14,7 @@ use crate::error::{Errno, Error, Result};
 use crate::pattern::{
     Command, Half, Incoming, Outgoing, Peer, Properties, Refusal, takes_commands,
 };
-use crate::port::Inbox;
+use crate::signals::Inbox;
 use crate::sync::{Event, Woken, lock};
 
 /// A send that was not done: why, and what was to be sent, unchanged.

@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use rustix::time::Timespec;
 
 use super::{Core, Link, Phase, Session};
-use crate::port::{Bell, Lease, Signals};
+use crate::signals::{Bell, Lease, Signals};
 use crate::sync::{Woken, lock};
 use crate::transport::Stream;
 

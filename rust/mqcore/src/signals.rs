@@ -1,0 +1,474 @@
+//! Who is told when a socket may have become ready: threads that sleep, pollers, event loops.
+//!
+//! News comes as a command into an [`Inbox`]; its [`Signals`] tell everybody who waits.
+
+use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::error::Result;
+use crate::mailbox::Mailbox;
+use crate::pattern::Command;
+use crate::pipe::Wake;
+use crate::sync::{Event, Luck, Woken, lock};
+
+/// Something can be received.
+pub const POLLIN: i32 = 1;
+/// Something can be sent.
+pub const POLLOUT: i32 = 2;
+/// Only in results, and for descriptors: an error or a hang-up.
+pub const POLLERR: i32 = 4;
+/// For descriptors: urgent data.
+pub const POLLPRI: i32 = 8;
+
+/// An eventfd that a poller or an event loop of somebody else can watch.
+#[derive(Debug)]
+pub(crate) struct Bell(OwnedFd);
+
+impl Bell {
+    pub(crate) fn new() -> Result<Self> {
+        use rustix::event::{EventfdFlags, eventfd};
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        Ok(Self(eventfd(0, flags)?))
+    }
+
+    /// Makes the descriptor readable.
+    pub(crate) fn ring(&self) {
+        // The only failure is a counter at its maximum: it is readable then.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+
+    /// Makes the descriptor unreadable until the next ring.
+    pub(crate) fn silence(&self) {
+        let _ = rustix::io::read(&self.0, &mut [0; 8][..]);
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// What somebody sleeps on who waits for more than one socket's events.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    pub(crate) event: Event,
+    alarm: Alarm,
+}
+
+/// What a watcher is woken by, beside its event.
+#[derive(Debug)]
+pub(crate) enum Alarm {
+    /// Nothing: it sleeps on the event.
+    None,
+    /// It sleeps in an epoll, for descriptors too.
+    Epoll(mio::Waker),
+    /// It sleeps in a poll, for a connection too.
+    Bell(Bell),
+    /// It watches many sockets, and only wants to look at those with news: this one's place on its list.
+    List {
+        list: Arc<NewsList>,
+        key: usize,
+        listed: AtomicBool,
+    },
+}
+
+/// Of many watched sockets those that may have become ready, each once, by the keys of who watches them.
+#[derive(Debug, Default)]
+pub(crate) struct NewsList {
+    pub(crate) event: Event,
+    keys: Mutex<Vec<usize>>,
+    /// The longest patience of a watched socket, in microseconds.
+    patience: AtomicU32,
+}
+
+impl NewsList {
+    /// Takes the list. Who is on it stays marked as listed until [`Watcher::unlist`].
+    pub(crate) fn take(&self) -> Vec<usize> {
+        std::mem::take(&mut lock(&self.keys))
+    }
+
+    /// How long a waiter looks on before it sleeps.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_micros(self.patience.load(Ordering::Relaxed).into())
+    }
+}
+
+impl Watcher {
+    pub(crate) fn new(alarm: Alarm) -> Self {
+        Self {
+            event: Event::default(),
+            alarm,
+        }
+    }
+
+    /// Notes that its socket may have become ready.
+    pub(crate) fn list(&self) {
+        if let Alarm::List { list, key, listed } = &self.alarm
+            && !listed.swap(true, Ordering::SeqCst)
+        {
+            lock(&list.keys).push(*key);
+            list.event.signal();
+        }
+    }
+
+    /// News that come from now on put it on the list again. Look at its socket afterwards.
+    pub(crate) fn unlist(&self) {
+        if let Alarm::List { listed, .. } = &self.alarm {
+            listed.store(false, Ordering::SeqCst);
+            fence(Ordering::SeqCst); // against the one in `Signals::ring_if_watched`
+        }
+    }
+
+    fn wake(&self) {
+        self.event.signal();
+        match &self.alarm {
+            Alarm::List { .. } => self.list(),
+            Alarm::None => {}
+            // Fails only when the epoll is gone, and the poller with it.
+            Alarm::Epoll(waker) => drop(waker.wake()),
+            Alarm::Bell(bell) => bell.ring(),
+        }
+    }
+}
+
+/// Who is told when a socket may have become ready.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    pub(crate) readable: Event,
+    pub(crate) writable: Event,
+    watched: AtomicBool,
+    watchers: Mutex<Vec<Arc<Watcher>>>,
+    /// Somebody must hear of what the application does with the socket itself: who watches the descriptor,
+    /// and who has it on a list.
+    followed: AtomicBool,
+    /// How long waiters look on before they sleep (SPIN), in microseconds.
+    patience: AtomicU32,
+    fd: OnceLock<Bell>,
+    /// Who waits for an answer at the connection itself; made for the first, gone with the close.
+    lessee: Mutex<Option<Arc<Watcher>>>,
+    /// The lessee's.
+    luck: Luck,
+}
+
+impl Signals {
+    /// Sets how long waiters look on before they sleep; to the microsecond.
+    pub(crate) fn set_patience(&self, patience: Duration) {
+        let micros = u32::try_from(patience.as_micros()).unwrap_or(u32::MAX);
+        self.patience.store(micros, Ordering::Relaxed);
+        for watcher in &*lock(&self.watchers) {
+            self.share_patience(watcher);
+        }
+    }
+
+    /// A list is as patient as its most patient socket.
+    fn share_patience(&self, watcher: &Watcher) {
+        if let Alarm::List { list, .. } = &watcher.alarm {
+            let micros = self.patience.load(Ordering::Relaxed);
+            list.patience.fetch_max(micros, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether to call [`follow_up`](Self::follow_up) after an operation of the application.
+    #[inline]
+    pub(crate) fn is_followed(&self) -> bool {
+        self.followed.load(Ordering::Relaxed)
+    }
+
+    /// The application has done something with the socket, which may be ready for something else now.
+    #[cold]
+    pub(crate) fn follow_up(&self) {
+        for watcher in &*lock(&self.watchers) {
+            watcher.list();
+        }
+    }
+
+    /// How long a waiter looks on before it sleeps.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_micros(self.patience.load(Ordering::Relaxed).into())
+    }
+
+    /// Looks on before the lessee sleeps; see [`Luck::look_on`].
+    pub(crate) fn look_on(
+        &self,
+        glance: Duration,
+        deadline: Option<Instant>,
+        look: impl FnMut() -> bool,
+    ) -> Option<Woken> {
+        self.luck.look_on(glance, self.patience(), deadline, look)
+    }
+
+    /// Tells everybody who waits for the directions named.
+    #[inline]
+    pub(crate) fn notify(&self, readable: bool, writable: bool) {
+        if readable {
+            self.readable.signal();
+        }
+        if writable {
+            self.writable.signal();
+        }
+        self.ring_if_watched();
+    }
+
+    #[inline]
+    fn ring_if_watched(&self) {
+        // A watcher that is not seen here finds the news when it looks after registering.
+        fence(Ordering::SeqCst);
+        if self.watched.load(Ordering::SeqCst) {
+            self.ring();
+        }
+    }
+
+    #[cold]
+    fn ring(&self) {
+        if let Some(bell) = self.fd.get() {
+            bell.ring();
+        }
+        for watcher in &*lock(&self.watchers) {
+            watcher.wake();
+        }
+    }
+
+    /// Tells `watcher` from now on. Look at the socket afterwards.
+    pub(crate) fn watch(&self, watcher: &Arc<Watcher>) {
+        lock(&self.watchers).push(Arc::clone(watcher));
+        if let Alarm::List { .. } = watcher.alarm {
+            self.share_patience(watcher);
+            self.followed.store(true, Ordering::Relaxed);
+        }
+        self.watched.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst); // against the one in `ring_if_watched`
+    }
+
+    pub(crate) fn unwatch(&self, watcher: &Arc<Watcher>) {
+        let mut watchers = lock(&self.watchers);
+        if let Some(index) = watchers.iter().position(|one| Arc::ptr_eq(one, watcher)) {
+            watchers.swap_remove(index);
+        }
+        let public = self.fd.get().is_some();
+        self.watched
+            .store(!watchers.is_empty() || public, Ordering::SeqCst);
+        let listed = |watcher: &Arc<Watcher>| matches!(watcher.alarm, Alarm::List { .. });
+        let followed = public || watchers.iter().any(listed);
+        self.followed.store(followed, Ordering::Relaxed);
+    }
+
+    /// The socket's public descriptor, made at the first call.
+    pub(crate) fn fd(&self) -> Result<&Bell> {
+        if self.fd.get().is_none() {
+            let bell = Bell::new()?;
+            // Somebody may have been quicker: then this one is closed again.
+            let _ = self.fd.set(bell);
+            let _watchers = lock(&self.watchers);
+            self.watched.store(true, Ordering::SeqCst);
+            self.followed.store(true, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+        }
+        Ok(self.fd.get().expect("set above and never taken"))
+    }
+
+    /// Waits at the connection that is lent until something came over it and was taken in, until the
+    /// signals for reading have moved on from `seen`, or until the deadline. Look afterwards whether the
+    /// socket was closed meanwhile: then [`close_lessee`](Self::close_lessee).
+    pub(crate) fn wait_at(
+        &self,
+        lease: &dyn Lease,
+        seen: u32,
+        deadline: Option<Instant>,
+    ) -> Result<Woken> {
+        let kept = lock(&self.lessee).take(); // there is one lessee at a time
+        let watcher = match kept {
+            Some(watcher) => watcher,
+            None => Arc::new(Watcher::new(Alarm::Bell(Bell::new()?))),
+        };
+        let woken = self.wait_with(&watcher, lease, seen, deadline);
+        *lock(&self.lessee) = Some(watcher);
+        Ok(woken)
+    }
+
+    fn wait_with(
+        &self,
+        watcher: &Arc<Watcher>,
+        lease: &dyn Lease,
+        seen: u32,
+        deadline: Option<Instant>,
+    ) -> Woken {
+        let Alarm::Bell(bell) = &watcher.alarm else {
+            return Woken::Signalled;
+        };
+        let before = watcher.event.epoch();
+        self.watch(watcher);
+        let woken = if self.readable.epoch() == seen {
+            lease.wait(bell, self, deadline)
+        } else {
+            Some(Woken::Signalled)
+        };
+        self.unwatch(watcher); // from here on nobody rings, least of all what is taken in
+        if watcher.event.epoch() != before {
+            bell.silence();
+        }
+        woken.unwrap_or_else(|| {
+            lease.take_in();
+            Woken::Signalled
+        })
+    }
+
+    /// Gives back what only waiting needs, for the socket is closed.
+    pub(crate) fn close_lessee(&self) {
+        *lock(&self.lessee) = None;
+    }
+
+    /// The public descriptor, if anybody asked for it.
+    #[inline]
+    pub(crate) fn public_fd(&self) -> Option<&Bell> {
+        self.fd.get()
+    }
+}
+
+/// Threads that wait for a socket.
+struct Sleepers {
+    signals: Arc<Signals>,
+    readable: bool,
+    writable: bool,
+}
+
+/// What one thread keeps back.
+struct Hold {
+    active: Cell<bool>,
+    // Empty whenever no hold is active, so a thread that ends has nothing to drop here; without a
+    // destructor the variable costs one look-up.
+    held: ManuallyDrop<RefCell<Vec<Sleepers>>>,
+}
+
+thread_local! {
+    static HOLD: Hold = const {
+        Hold {
+            active: Cell::new(false),
+            held: ManuallyDrop::new(RefCell::new(Vec::new())),
+        }
+    };
+}
+
+/// Threads to be woken; dropping it wakes them.
+pub struct HeldWakes(Vec<Sleepers>);
+
+/// Calls `attempt`, and only notes the threads that it would wake; whoever is to be woken is returned.
+///
+/// For a caller that holds a lock which the woken thread will want (Python's): a thread woken under it
+/// runs into it at once, and two more switches of threads follow. Nothing else is kept back: a thread
+/// that looks for itself sees the news at once. Not to be nested.
+#[inline]
+pub fn hold_wakes<R>(attempt: impl FnOnce() -> R) -> (R, Option<HeldWakes>) {
+    /// Ends the hold, also when `attempt` panics: then whoever was held is woken here.
+    struct Active<'a>(&'a Hold);
+    impl Drop for Active<'_> {
+        #[inline]
+        fn drop(&mut self) {
+            self.0.active.set(false);
+            if !self.0.held.borrow().is_empty() {
+                drop(HeldWakes(self.0.held.take()));
+            }
+        }
+    }
+    HOLD.with(|hold| {
+        hold.active.set(true);
+        let active = Active(hold);
+        let result = attempt();
+        let held = if hold.held.borrow().is_empty() {
+            None
+        } else {
+            Some(HeldWakes(hold.held.take()))
+        };
+        drop(active);
+        (result, held)
+    })
+}
+
+impl Drop for HeldWakes {
+    fn drop(&mut self) {
+        for sleepers in self.0.drain(..) {
+            if sleepers.readable {
+                sleepers.signals.readable.wake();
+            }
+            if sleepers.writable {
+                sleepers.signals.writable.wake();
+            }
+        }
+    }
+}
+
+/// Commands for a half of the pattern, and whom to tell.
+pub(crate) struct Inbox {
+    commands: Mailbox<Command>,
+    signals: Arc<Signals>,
+    readable: bool,
+    writable: bool,
+}
+
+impl Inbox {
+    /// An inbox whose news may make a socket readable, writable or both.
+    pub(crate) fn new(signals: Arc<Signals>, readable: bool, writable: bool) -> Self {
+        Self {
+            commands: Mailbox::new(),
+            signals,
+            readable,
+            writable,
+        }
+    }
+
+    pub(crate) fn post(&self, command: Command) {
+        self.commands.post(command);
+        if HOLD.with(|hold| hold.active.get()) {
+            self.announce();
+        } else {
+            self.signals.notify(self.readable, self.writable);
+        }
+    }
+
+    /// Tells everybody, but leaves the sleepers to whoever holds the wakes of this thread.
+    fn announce(&self) {
+        let readable = self.readable && self.signals.readable.announce();
+        let writable = self.writable && self.signals.writable.announce();
+        if readable || writable {
+            let sleepers = Sleepers {
+                signals: Arc::clone(&self.signals),
+                readable,
+                writable,
+            };
+            HOLD.with(|hold| hold.held.borrow_mut().push(sleepers));
+        }
+        self.signals.ring_if_watched();
+    }
+
+    #[inline]
+    pub(crate) fn is_pending(&self) -> bool {
+        self.commands.is_pending()
+    }
+
+    /// Handles what is there; waits for another thread that is handling something already.
+    pub(crate) fn drain(&self, handle: impl FnMut(Command)) {
+        self.commands.drain(handle);
+    }
+}
+
+impl Wake for Inbox {
+    fn wake(&self, token: u64) {
+        self.post(Command::Wake(token));
+    }
+}
+
+/// What comes over a connection is one caller's to wait for, until this is dropped. Everything else (what
+/// is sent, timers, the end) stays with the I/O thread.
+pub(crate) trait Lease {
+    /// Waits until something came (`None`), `bell` rings or the deadline has passed.
+    /// Looks on before it sleeps, as `signals` says.
+    fn wait(&self, bell: &Bell, signals: &Signals, deadline: Option<Instant>) -> Option<Woken>;
+
+    /// Moves what came into the socket's pipe.
+    fn take_in(&self);
+}
