@@ -109,7 +109,7 @@ def test_end_that_comes_with_the_connection_is_seen(make):
 def test_disconnect_after_a_reconnect_ends_the_new_connection(make):
     """The pipe of the old connection, not read yet, was ended in the place of the new one."""
     pull = make("PULL", RECONNECT_IVL=10)
-    first = make("PUSH")
+    first = make("PUSH", LINGER=-1)  # all five shall arrive
     where = first.bind("tcp://127.0.0.1:*")
     pull.connect(where)
     for number in range(5):
