@@ -124,6 +124,23 @@ def test_messages_are_refused_by_types_that_do_not_send_them(
 # ROUTER_NOTIFY.
 
 
+def test_nobody_is_told_of_an_end_that_the_application_asked_for(
+    sockets: Any, network: str
+) -> None:
+    router = sockets(zmq.ROUTER, router_notify=3, disconnect_msg=b"gone")
+    router.bind(network)
+    dealer = sockets(zmq.DEALER, hiccup_msg=b"lost", routing_id=b"dealer")
+    other = sockets(zmq.DEALER, routing_id=b"other")
+    dealer.connect(router.last_endpoint)
+    assert router.recv_multipart() == [b"dealer", b""]
+    dealer.disconnect(router.last_endpoint)
+    assert router.recv_multipart() == [b"dealer", b""]
+    assert router.recv_multipart() == [b"dealer", b"gone"]
+    assert dealer.poll(50) == 0, "it has left by itself"
+    other.connect(router.last_endpoint)
+    assert router.recv_multipart() == [b"other", b""]
+
+
 @pytest.mark.parametrize("notify", [0, 1, 2, 3])
 def test_router_hears_of_peers_that_come_and_go(sockets: Any, network: str, notify: int) -> None:
     router = sockets(zmq.ROUTER, router_notify=notify)
@@ -162,16 +179,16 @@ def raw(sockets: Any) -> Iterator[tuple[Any, Any]]:
 
 def test_raw_router_speaks_plain_bytes(raw: tuple[Any, Any]) -> None:
     router, plain = raw
+    name, notice = router.recv_multipart()
+    assert notice == b""
     plain.sendall(b"GET / HTTP/1.0\r\n\r\n")
-    name, data = router.recv_multipart()
-    assert data == b"GET / HTTP/1.0\r\n\r\n"
+    assert router.recv_multipart() == [name, b"GET / HTTP/1.0\r\n\r\n"]
     router.send_multipart([name, b"HTTP/1.0 200 OK\r\n\r\n"])
     assert plain.recv(100) == b"HTTP/1.0 200 OK\r\n\r\n"
 
 
 def test_empty_body_closes_a_raw_connection(raw: tuple[Any, Any]) -> None:
     router, plain = raw
-    plain.sendall(b"x")
     name, _ = router.recv_multipart()
     router.send_multipart([name, b"bye"])
     router.send_multipart([name, b""])
@@ -179,6 +196,15 @@ def test_empty_body_closes_a_raw_connection(raw: tuple[Any, Any]) -> None:
     while part := plain.recv(100):
         received += part
     assert received == b"bye"
+
+
+def test_raw_router_hears_that_a_connection_is_over(raw: tuple[Any, Any]) -> None:
+    router, plain = raw
+    name, _ = router.recv_multipart()
+    plain.sendall(b"last")
+    plain.close()
+    assert router.recv_multipart() == [name, b"last"]
+    assert router.recv_multipart() == [name, b""]
 
 
 # RECONNECT_STOP.

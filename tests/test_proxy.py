@@ -248,6 +248,78 @@ def test_proxy_that_cannot_do_anything_uses_no_time(steered: Any) -> None:
     steered.join()
 
 
+@pytest.mark.deviation
+def test_slow_subscriber_holds_the_proxy_up_without_a_spin(
+    context: Any, sockets: Any, background: Any
+) -> None:
+    """The publisher says that it can send, but not this message: the proxy must not ask for ever."""
+    own = zmq.Context()
+    frontend, backend = own.socket(zmq.PULL), own.socket(zmq.XPUB)
+    backend.setsockopt(zmq.XPUB_NODROP, 1)
+    backend.sndhwm = 5
+    frontend.bind("inproc://front")
+    backend.bind("inproc://back")
+    source, slow = own.socket(zmq.PUSH), own.socket(zmq.SUB)
+    slow.rcvhwm, slow.rcvtimeo = 5, 10_000
+    slow.subscribe(b"")
+    slow.connect("inproc://back")
+    assert backend.recv() == b"\1"
+    source.connect("inproc://front")
+
+    def run() -> None:
+        with pytest.raises(zmq.ContextTerminated):
+            zmq.proxy(frontend, backend)
+        for socket in (frontend, backend):
+            socket.close(linger=0)
+
+    join = background(run)
+    source.send_many([b"%d" % number for number in range(500)])
+    before = time.process_time()
+    assert sockets(zmq.PULL).poll(400) == 0
+    assert time.process_time() - before < 0.3
+    assert [slow.recv() for _ in range(500)] == [b"%d" % number for number in range(500)]
+    source.close()
+    slow.close()
+    own.term()
+    join()
+
+
+def test_keyboard_interrupt_ends_a_busy_proxy(context: Any, sockets: Any, background: Any) -> None:
+    """Its handler has no sleep to interrupt."""
+    source, frontend = sockets.pair(zmq.PUSH, zmq.PULL)
+    backend, sink = sockets(zmq.PUSH), sockets(zmq.PULL)
+    sink.bind("inproc://sink")
+    backend.connect("inproc://sink")
+    ended: list[bool] = []
+
+    def pump(call: Any) -> None:
+        try:
+            while not ended:
+                call()
+        except zmq.ZMQError:
+            pass
+
+    sink.rcvtimeo = source.sndtimeo = 200
+    joins = [
+        background(lambda: pump(lambda: source.send(b"x"))),
+        background(lambda: pump(sink.recv)),
+    ]
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            zmq.proxy(frontend, backend)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        ended.append(True)
+    for join in joins:
+        join()
+
+
 @pytest.mark.deviation  # pyzmq says EFAULT
 def test_closed_socket_ends_it(context: Any, background: Any) -> None:
     frontend, backend = context.socket(zmq.PULL), context.socket(zmq.PUSH)

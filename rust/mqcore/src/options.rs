@@ -294,7 +294,7 @@ pub struct SocketOptions {
     pub router_notify: i32,
     /// ROUTER_RAW: bytes instead of ZMTP, as STREAM.
     pub router_raw: bool,
-    /// RECONNECT_STOP: when not to connect again; see `StopReason`.
+    /// RECONNECT_STOP: when not to connect again: refused (1), lost in the handshake (2), after a disconnect (4).
     pub reconnect_stop: i32,
     /// BUSY_POLL: microseconds that the kernel polls the network device for a waiting read.
     pub busy_poll: i32,

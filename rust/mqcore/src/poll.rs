@@ -2,6 +2,7 @@
 //!
 //! Sockets alone are waited for on a futex; descriptors need an epoll, made for the call.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -85,11 +86,15 @@ struct Watch {
 
 impl Watch {
     fn new(items: &[PollItem], descriptors: Option<&Descriptors>) -> Result<Self> {
-        let alarm = match descriptors {
-            Some(descriptors) => Alarm::Epoll(mio::Waker::new(descriptors.poll.registry(), WAKE)?),
-            None => Alarm::None,
+        let watcher = match descriptors {
+            Some(descriptors) => {
+                let waker = mio::Waker::new(descriptors.poll.registry(), WAKE)?;
+                Arc::new(Watcher::new(Alarm::Epoll(waker)))
+            }
+            None => SPARE
+                .take()
+                .unwrap_or_else(|| Arc::new(Watcher::new(Alarm::None))),
         };
-        let watcher = Arc::new(Watcher::new(alarm));
         let sockets: Vec<Socket> = items
             .iter()
             .filter_map(|item| match &item.target {
@@ -115,7 +120,15 @@ impl Drop for Watch {
         for socket in &self.sockets {
             socket.signals().unwatch(&self.watcher);
         }
+        if let Alarm::None = self.watcher.alarm {
+            SPARE.set(Some(Arc::clone(&self.watcher)));
+        }
     }
+}
+
+thread_local! {
+    /// The watcher of this thread's last poll of sockets alone: it has learnt whether looking on pays.
+    static SPARE: Cell<Option<Arc<Watcher>>> = const { Cell::new(None) };
 }
 
 /// Fills in the `ready` of sockets; counts those that have some.

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::{Errno, Result};
 use crate::signals::{Alarm, NewsList, Watcher};
@@ -88,13 +88,26 @@ impl PollSet {
             if !ready.is_empty() || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Ok(ready);
             }
-            let patience = self.news.patience();
+            let patience = self.patience();
             match self.news.event.wait_patiently(seen, patience, deadline) {
                 Woken::Signalled => {}
                 Woken::Interrupted => return Err(Errno::INTR.into()),
                 Woken::TimedOut => return self.look(),
             }
         }
+    }
+
+    /// That of the most patient socket.
+    fn patience(&self) -> Duration {
+        if !self.news.may_be_patient() {
+            return Duration::ZERO;
+        }
+        let items = lock(&self.items);
+        let patience = items
+            .by_key
+            .values()
+            .map(|item| item.socket.signals().patience());
+        patience.max().unwrap_or_default()
     }
 
     /// The sockets with news that are ready. They stay on the list, and so does one that ended.

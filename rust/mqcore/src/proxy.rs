@@ -1,19 +1,23 @@
 //! Passing messages on between two sockets, until the context ends or somebody says so.
 //!
-//! A message is taken only when the socket it goes to has room, so nothing is held here and what cannot go on
-//! waits in the source's queue, where its high-water mark counts. The proxy sleeps until the very thing that it
-//! lacks is there: a message, or room.
+//! A message is taken only when the socket it goes to has room, so what cannot go on waits in the source's queue, where
+//! its high-water mark counts. A proxy that can do nothing sleeps until one of its sockets has news.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mqcore_proto::{Frame, Message, SocketType};
 
 use crate::error::{Errno, Result};
-use crate::poll::{POLLIN, POLLOUT, PollItem, Pollable, poll};
+use crate::signals::{Alarm, POLLOUT, Watcher};
 use crate::socket::Socket;
+use crate::sync::Woken;
 
 /// Messages that go one way before the others get their turn.
 const BURST: usize = 1000;
+
+/// A busy proxy lets its caller look for signals so often: their handlers interrupt only a sleep.
+const SIGNALS: Duration = Duration::from_millis(100);
 
 /// What has gone through one socket of a proxy. A message of several frames counts each of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,9 +55,16 @@ pub struct Proxy {
     control: Option<Socket>,
     paused: bool,
     flows: [Flow; 2],
-    /// Taken, and then there was no room after all, because another thread of the application took it: by
-    /// the side it goes to.
-    held: [VecDeque<Message>; 2],
+    /// Taken, and then there was no room after all: by the side it goes to. Whether a socket has room can be said
+    /// only for some message: a ROUTER that reports mandatorily and a publisher that drops nothing decide by
+    /// the message, and another thread of the application may have been quicker.
+    held: [Option<Message>; 2],
+    /// A copy for the capture, for which the same holds.
+    copy: Option<Message>,
+    /// Hears of news of every socket.
+    watcher: Arc<Watcher>,
+    /// When the caller last looked for signals, if something was done since.
+    busy_since: Option<Instant>,
 }
 
 /// What a steering message asks for.
@@ -88,15 +99,26 @@ impl Proxy {
         capture: Option<Socket>,
         control: Option<Socket>,
     ) -> Self {
-        Self {
+        let proxy = Self {
             single: frontend.is_same(&backend),
             sides: [frontend, backend],
             capture,
             control,
             paused: false,
             flows: [Flow::default(); 2],
-            held: Default::default(),
+            held: [None, None],
+            copy: None,
+            watcher: Arc::new(Watcher::new(Alarm::None)),
+            busy_since: None,
+        };
+        for socket in proxy.sockets() {
+            socket.signals().watch(&proxy.watcher);
         }
+        proxy
+    }
+
+    fn sockets(&self) -> impl Iterator<Item = &Socket> {
+        self.sides.iter().chain(&self.capture).chain(&self.control)
     }
 
     /// What has gone through the frontend and the backend so far.
@@ -110,90 +132,110 @@ impl Proxy {
     /// # Errors
     /// ETERM when the context ends, ENOTSOCK when one of the sockets is closed, and whatever a send or receive
     /// says that is not EAGAIN (EHOSTUNREACH from a ROUTER with ROUTER_MANDATORY). EINTR after a signal
-    /// handler ran on this thread: call again, and it goes on.
+    /// handler may have run on this thread: call again, and it goes on.
     pub fn run(&mut self) -> Result<()> {
+        self.busy_since = None;
         loop {
-            let mut wanted = Wanted::default();
+            let seen = self.watcher.event.epoch();
+            for socket in self.sockets() {
+                socket.readiness(0)?; // also of those that have nothing to do: the end is for all
+            }
+            let mut busy = false;
             if let Some(control) = self.control.clone() {
                 match control.try_recv() {
-                    Ok(message) => {
-                        if self.obey(&control, &message)? {
-                            return Ok(());
-                        }
-                        continue; // there may be more
-                    }
+                    Ok(message) if self.obey(&control, &message)? => return Ok(()),
+                    Ok(_) => busy = true, // there may be more
                     Err(error) if error.errno() == Errno::AGAIN => {}
                     Err(error) => return Err(error),
                 }
             }
-            let mut busy = false;
             if !self.paused {
-                busy |= self.pass(FRONTEND, BACKEND, &mut wanted)?;
+                busy |= self.pass(FRONTEND, BACKEND)?;
                 if !self.single {
-                    busy |= self.pass(BACKEND, FRONTEND, &mut wanted)?;
+                    busy |= self.pass(BACKEND, FRONTEND)?;
                 }
             }
-            if !busy {
-                self.wait(&wanted)?;
+            let look = self.busy_since.map(|since| since + SIGNALS);
+            if busy {
+                let now = Instant::now();
+                self.busy_since.get_or_insert(now);
+                if look.is_some_and(|look| look <= now) {
+                    return Err(Errno::INTR.into());
+                }
+                continue;
+            }
+            match self.watcher.event.wait(seen, look) {
+                Woken::Signalled => {}
+                Woken::TimedOut | Woken::Interrupted => return Err(Errno::INTR.into()),
             }
         }
     }
 
-    /// Moves a burst from one side to the other. True if there may be more at once; else what was missing
-    /// is noted in `wanted`.
-    fn pass(&mut self, from: usize, to: usize, wanted: &mut Wanted) -> Result<bool> {
-        for _ in 0..BURST {
-            // Room first: a message that was taken must go on.
-            if self.sides[to].readiness(POLLOUT)? == 0 {
-                if self.held[to].is_empty() && self.sides[from].readiness(POLLIN)? == 0 {
-                    wanted.sides[from] |= POLLIN;
-                } else {
-                    wanted.sides[to] |= POLLOUT;
-                }
-                return Ok(false);
+    /// Moves a burst from one side to the other. True if something was moved.
+    fn pass(&mut self, from: usize, to: usize) -> Result<bool> {
+        for moved in 0..BURST {
+            if !self.send_copy()? {
+                return Ok(moved > 0);
             }
-            if let Some(capture) = &self.capture
-                && capture.readiness(POLLOUT)? == 0
-            {
-                wanted.capture = true;
-                return Ok(false);
-            }
-            let (message, fresh) = match self.held[to].pop_front() {
-                Some(message) => (message, false),
-                None => match self.sides[from].try_recv() {
-                    Ok(message) => (message, true),
-                    Err(error) if error.errno() == Errno::AGAIN => {
-                        wanted.sides[from] |= POLLIN;
-                        return Ok(false);
+            let message = match self.held[to].take() {
+                Some(message) => message,
+                None => {
+                    // Room first: a message that was taken should go on.
+                    let room = self.sides[to].readiness(POLLOUT)? != 0
+                        && match &self.capture {
+                            Some(capture) => capture.readiness(POLLOUT)? != 0,
+                            None => true,
+                        };
+                    if !room {
+                        return Ok(moved > 0);
                     }
-                    Err(error) => return Err(error),
-                },
+                    let message = match self.sides[from].try_recv() {
+                        Ok(message) => message,
+                        Err(error) if matches!(error.errno(), Errno::AGAIN | Errno::FSM) => {
+                            return Ok(moved > 0);
+                        }
+                        Err(error) => return Err(error),
+                    };
+                    self.flows[from].frames_in += message.part_count() as u64;
+                    self.flows[from].bytes_in += message.byte_len() as u64;
+                    if self.capture.is_some() {
+                        self.copy = Some(message.clone());
+                    }
+                    message
+                }
             };
             let (frames, bytes) = (message.part_count() as u64, message.byte_len() as u64);
-            if fresh {
-                self.flows[from].frames_in += frames;
-                self.flows[from].bytes_in += bytes;
-                if let Some(capture) = &self.capture
-                    && let Err((error, _)) = capture.try_send(message.clone())
-                    && error.errno() != Errno::AGAIN
-                {
-                    return Err(error);
-                }
-            }
             match self.sides[to].try_send(message) {
                 Ok(()) => {
                     self.flows[to].frames_out += frames;
                     self.flows[to].bytes_out += bytes;
                 }
-                Err((error, message)) if error.errno() == Errno::AGAIN => {
-                    self.held[to].push_front(message);
-                    wanted.sides[to] |= POLLOUT;
-                    return Ok(false);
+                Err((error, message)) => {
+                    self.held[to] = Some(message);
+                    if error.errno() == Errno::AGAIN {
+                        return Ok(moved > 0);
+                    }
+                    return Err(error);
                 }
-                Err((error, _)) => return Err(error),
             }
         }
         Ok(true)
+    }
+
+    /// Sends the capture what it has not got yet. True if there is nothing left.
+    fn send_copy(&mut self) -> Result<bool> {
+        let (Some(capture), Some(copy)) = (&self.capture, self.copy.take()) else {
+            return Ok(true);
+        };
+        let Err((error, copy)) = capture.try_send(copy) else {
+            return Ok(true);
+        };
+        self.copy = Some(copy);
+        if error.errno() == Errno::AGAIN {
+            Ok(false)
+        } else {
+            Err(error)
+        }
     }
 
     /// Does what a steering message says; true to end. A REP gets an answer to everything.
@@ -218,37 +260,12 @@ impl Proxy {
         }
         Ok(matches!(order, Order::Terminate))
     }
-
-    /// Sleeps until something that was missing is there, or an order.
-    fn wait(&self, wanted: &Wanted) -> Result<()> {
-        let mut items = Vec::with_capacity(4);
-        let mut watch = |socket: &Socket, events: i32| {
-            if events != 0 {
-                items.push(PollItem {
-                    target: Pollable::Socket(socket.clone()),
-                    events,
-                    ready: 0,
-                });
-            }
-        };
-        for (side, events) in self.sides.iter().zip(wanted.sides) {
-            watch(side, events);
-        }
-        if let Some(capture) = &self.capture {
-            watch(capture, if wanted.capture { POLLOUT } else { 0 });
-        }
-        if let Some(control) = &self.control {
-            watch(control, POLLIN);
-        }
-        poll(&mut items, None).map(drop)
-    }
 }
 
-/// What a proxy lacks.
-#[derive(Default)]
-struct Wanted {
-    /// Bits for each side.
-    sides: [i32; 2],
-    /// Room in the capture.
-    capture: bool,
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        for socket in self.sockets() {
+            socket.signals().unwatch(&self.watcher);
+        }
+    }
 }

@@ -58,7 +58,7 @@ impl AsFd for Bell {
 #[derive(Debug)]
 pub(crate) struct Watcher {
     pub(crate) event: Event,
-    alarm: Alarm,
+    pub(crate) alarm: Alarm,
 }
 
 /// What a watcher is woken by, beside its event.
@@ -83,8 +83,8 @@ pub(crate) enum Alarm {
 pub(crate) struct NewsList {
     pub(crate) event: Event,
     keys: Mutex<Vec<usize>>,
-    /// The longest patience of a watched socket, in microseconds.
-    patience: AtomicU32,
+    /// Whether a watched socket has ever been patient: then ask them.
+    patient: AtomicBool,
 }
 
 impl NewsList {
@@ -93,9 +93,9 @@ impl NewsList {
         std::mem::take(&mut lock(&self.keys))
     }
 
-    /// How long a waiter looks on before it sleeps.
-    pub(crate) fn patience(&self) -> Duration {
-        Duration::from_micros(self.patience.load(Ordering::Relaxed).into())
+    /// Whether one of the sockets may want that a waiter looks on before it sleeps.
+    pub(crate) fn may_be_patient(&self) -> bool {
+        self.patient.load(Ordering::Relaxed)
     }
 }
 
@@ -166,11 +166,12 @@ impl Signals {
         }
     }
 
-    /// A list is as patient as its most patient socket.
+    /// Tells a list that there is patience to ask for.
     fn share_patience(&self, watcher: &Watcher) {
-        if let Alarm::List { list, .. } = &watcher.alarm {
-            let micros = self.patience.load(Ordering::Relaxed);
-            list.patience.fetch_max(micros, Ordering::Relaxed);
+        if let Alarm::List { list, .. } = &watcher.alarm
+            && self.patience.load(Ordering::Relaxed) > 0
+        {
+            list.patient.store(true, Ordering::Relaxed);
         }
     }
 

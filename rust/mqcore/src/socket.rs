@@ -25,9 +25,11 @@ use crate::pipe::Wake;
 use crate::port::{Port, Tend, next_id};
 use crate::signals::{POLLIN, POLLOUT, Signals};
 use crate::sync::{Alive, lock};
+use crate::transport::check_busy_poll;
 
 /// The option that still has its effect after the context was shut down.
 const LINGER: i32 = 17;
+const BUSY_POLL: i32 = 113;
 
 /// A socket; clones are the same socket. Any thread may call anything at any time.
 ///
@@ -224,7 +226,13 @@ impl Socket {
         }
         if wanted & POLLOUT != 0 {
             let mut outgoing = lock(&inner.outgoing);
-            if !outgoing.parts.is_empty() || outgoing.fresh(inner)?.writable() {
+            let writable = match outgoing.fresh(inner) {
+                Ok(half) => half.writable(),
+                // Not before what was received is read: no error of the poll.
+                Err(error) if error.errno() == Errno::FSM => false,
+                Err(error) => return Err(error),
+            };
+            if !outgoing.parts.is_empty() || writable {
                 events |= POLLOUT;
             }
         }
@@ -259,6 +267,11 @@ impl Socket {
                 SocketType::Xpub => lock(&inner.incoming).last_peer(),
                 _ => None,
             };
+            if option == BUSY_POLL
+                && let OptionValue::Int(micros) = value
+            {
+                check_busy_poll(*micros)?;
+            }
             let mut options = lock(&inner.options);
             let change = options.set(inner.kind, option, value)?;
             inner

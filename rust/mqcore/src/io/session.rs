@@ -125,6 +125,8 @@ enum Phase {
         stream: Stream,
         negotiation: Box<Negotiation>,
         deadline: Option<Instant>,
+        /// An event has told of an end, and will not come again.
+        hangup: bool,
     },
     Linked(Box<Link>),
     Dead,
@@ -462,7 +464,7 @@ impl Core {
                 }
             }
             Phase::Dialing { .. } => self.dialing(session, turn, ready),
-            Phase::Negotiating { .. } => self.negotiate(session, turn),
+            Phase::Negotiating { .. } => self.negotiate(session, turn, ready),
             Phase::Linked(link) => {
                 link.ready.readable |= ready.readable;
                 link.ready.writable |= ready.writable;
@@ -525,37 +527,50 @@ impl Core {
         let options = &config.options;
         let wanted = match config.port.kind {
             SocketType::Stream => options.stream_notify,
-            SocketType::Router => options.router_notify & NOTIFY_CONNECT != 0,
+            // Of a raw connection nobody else would say that it is there.
+            SocketType::Router => options.router_raw || options.router_notify & NOTIFY_CONNECT != 0,
             _ => false,
         };
         if wanted {
-            self.tell(Frame::empty());
+            self.tell(config, Frame::empty());
         }
     }
 
-    /// What the application hears when a connection is over whose handshake was done.
-    fn tell_of_loss(&mut self, config: &SessionConfig) {
+    /// What the application hears when a connection is over whose handshake was done. Of an end that it asked
+    /// for itself only STREAM hears.
+    fn tell_of_loss(&mut self, config: &SessionConfig, asked_for: bool) {
         let options = &config.options;
         let wanted = match config.port.kind {
             SocketType::Stream => options.stream_notify,
-            SocketType::Router => options.router_notify & NOTIFY_DISCONNECT != 0,
+            SocketType::Router if !asked_for => {
+                options.router_raw || options.router_notify & NOTIFY_DISCONNECT != 0
+            }
             _ => false,
         };
         if wanted {
-            self.tell(Frame::empty());
+            self.tell(config, Frame::empty());
+        }
+        if asked_for {
+            return;
         }
         let words = match self.dialer {
             None => &options.disconnect_msg,
             Some(_) => &options.hiccup_msg,
         };
         if !words.is_empty() {
-            self.tell(Frame::from(&words[..]));
+            self.tell(config, Frame::from(&words[..]));
         }
     }
 
-    /// Puts a message into the pipe that no peer sent.
-    fn tell(&mut self, words: Frame) {
+    /// Puts a message into the pipe that no peer sent. In a pipe that outlives its connections it needs room as any
+    /// other: a peer that comes and goes must not fill it for ever.
+    fn tell(&mut self, config: &SessionConfig, words: Frame) {
+        let lasting = pipe_life(config.port.kind, &config.options) == PipeLife::Session;
         if let Some(pipe) = &mut self.pipe {
+            if lasting && self.dialer.is_some() && !pipe.writer.has_room() {
+                config.port.drops.full.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
             pipe.writer.write(words.into());
             pipe.writer.flush();
         }
@@ -660,9 +675,12 @@ impl Core {
         deregister(turn.registry, &*link.stream);
         session.emit(EventKind::Disconnected, link.stream.as_raw_fd() as u32);
         let handshake_done = link.handshake_done;
+        // The peer's end may be seen first: its answer to ours.
+        let asked_for =
+            matches!(loss, Loss::Finished) || link.outward_closed || self.ending.is_some();
         drop(link);
         if handshake_done {
-            self.tell_of_loss(&session.config);
+            self.tell_of_loss(&session.config, asked_for);
         }
         if self.dialer.is_none() || matches!(loss, Loss::Finished) {
             return self.die(session, turn);

@@ -156,15 +156,13 @@ impl Publisher {
             return;
         };
         let index = &mut self.subscriptions.index;
-        if !subscribe {
+        if subscribe {
+            // The peer's wishes are bounded; what the application makes of them is its own business.
+            index.grant(slot as u32, prefix);
+            self.only = self.last_value.then_some(peer);
+        } else {
             index.cancel(slot as u32, prefix);
-        } else if index.subscribe(slot as u32, prefix).is_err() {
-            count(&self.drops.unexpected);
-            self.subscriptions.remove(slot as u32, &mut |_| ());
-            self.peers.remove(slot);
-            return;
         }
-        self.only = self.last_value.then_some(peer);
     }
 
     /// Takes in one message of one peer, in turn; false if there was none.
@@ -261,10 +259,9 @@ impl Publisher {
                 .filter(|slot| matched.binary_search(slot).is_err())
                 .collect();
         }
-        if let Some(only) = self.only {
-            let peers = &self.peers;
-            self.matched
-                .retain(|&slot| peers.peer(slot as usize).id == only);
+        // One that has left since its decision does not keep the message from the others.
+        if let Some(only) = self.only.and_then(|only| self.peers.find(only)) {
+            self.matched.retain(|&slot| slot as usize == only);
         }
     }
 }

@@ -355,10 +355,21 @@ mod tests {
                 ]
             );
         }
+        let [leaving, staying] = peers;
+        let mut peers = [staying];
+        decide(&mut rig, leaving.id, "a", true);
+        drop(leaving);
+        rig.send(&["a: who stays"]).unwrap();
+        assert_eq!(peers[0].recv_all().len(), 1, "the other has left");
         rig.option(PatternOption::XpubManual(true));
         decide(&mut rig, peers[0].id, "a", true);
+        let mut other = rig.attach();
+        other.send(&["\x01a"]);
+        assert!(rig.recv_all().len() > 1);
+        decide(&mut rig, other.id, "a", true);
         rig.send(&["a"]).unwrap();
-        assert_eq!(peers[1].recv_all().len(), 1, "no last value any more");
+        assert_eq!(other.recv_all().len(), 1);
+        assert_eq!(peers[0].recv_all().len(), 1, "no last value any more");
     }
 
     #[test]

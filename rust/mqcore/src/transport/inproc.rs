@@ -157,7 +157,8 @@ impl Names {
         table.bound.retain(|_, side| !Arc::ptr_eq(&side.port, port));
         table.waiting.retain(|_, list| {
             list.retain_mut(|waiting| {
-                !Arc::ptr_eq(&waiting.near.port, port) || waiting.far_end.reader.has_message()
+                let greeting = usize::from(!waiting.near.hello.is_empty());
+                !Arc::ptr_eq(&waiting.near.port, port) || waiting.far_end.reader.queued() > greeting
             });
             !list.is_empty()
         });

@@ -26,7 +26,7 @@ use crate::endpoint::{Endpoint, IpcAddress, TcpAddress, TcpEndpoint};
 use crate::error::{Errno, Error, Result};
 use crate::options::SocketOptions;
 
-pub(crate) use tcp::choose;
+pub(crate) use tcp::{check_busy_poll, choose};
 
 /// A connection's bytes.
 #[derive(Debug)]

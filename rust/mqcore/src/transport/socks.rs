@@ -4,10 +4,10 @@
 //! What the peer sends may follow the proxy's last byte at once, so never more is read than
 //! [`wanted`](Negotiation::wanted).
 
-use std::fmt;
 use std::net::IpAddr;
 
 use crate::endpoint::{TcpAddress, TcpHost};
+use crate::error::Errno;
 
 const VERSION: u8 = 5;
 const LOGIN_VERSION: u8 = 1;
@@ -24,37 +24,13 @@ const IPV6: u8 = 4;
 const REPLY_HEAD: usize = 5;
 const PORT: usize = 2;
 
-/// Why a proxy did not make the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// It does not speak SOCKS 5.
-    Protocol,
-    /// It wants a login, or none that was offered.
-    Method(u8),
-    /// It does not take user and password.
-    Login(u8),
-    /// It could not, or would not, connect: the status of RFC 1928.
-    Reply(u8),
-}
-
-impl Failure {
-    /// The peer behind the proxy refused.
-    pub(crate) fn is_refusal(self) -> bool {
-        self == Self::Reply(5)
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Protocol => f.write_str("the proxy does not speak SOCKS 5"),
-            Self::Method(method) => write!(
-                f,
-                "the proxy wants login method {method:#04x}, which was not offered"
-            ),
-            Self::Login(status) => write!(f, "the proxy refused user and password ({status})"),
-            Self::Reply(status) => write!(f, "the proxy did not connect (status {status})"),
-        }
+/// Why a proxy did not make the connection, by the status of its reply.
+fn errno(status: u8) -> Errno {
+    match status {
+        2 => Errno::ACCESS, // its rules forbid it
+        5 => Errno::CONNREFUSED,
+        6 => Errno::TIMEDOUT,
+        _ => Errno::HOSTUNREACH,
     }
 }
 
@@ -141,7 +117,10 @@ impl Negotiation {
     }
 
     /// Takes in at most [`wanted`](Self::wanted) bytes.
-    pub(crate) fn received(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    ///
+    /// EPROTO: it does not speak SOCKS 5; EACCES: it wants a login that was not offered, or does not take this one, or
+    /// forbids the connection; or what became of the connection.
+    pub(crate) fn received(&mut self, bytes: &[u8]) -> Result<(), Errno> {
         self.input.extend_from_slice(bytes);
         if self.wanted() == 0 && self.stage != Stage::Done {
             self.answered()?;
@@ -150,7 +129,7 @@ impl Negotiation {
     }
 
     /// All of the answer is there, or enough to know how long it is.
-    fn answered(&mut self) -> Result<(), Failure> {
+    fn answered(&mut self) -> Result<(), Errno> {
         match (self.stage, &self.input[..]) {
             (Stage::Method, &[VERSION, NO_LOGIN]) => self.ask(),
             (Stage::Method, &[VERSION, LOGIN]) => match self.login.take() {
@@ -158,23 +137,23 @@ impl Negotiation {
                     self.output = login;
                     self.expect(Stage::Login, 2);
                 }
-                None => return Err(Failure::Method(LOGIN)),
+                None => return Err(Errno::ACCESS),
             },
-            (Stage::Method, &[VERSION, method]) => return Err(Failure::Method(method)),
+            (Stage::Method, &[VERSION, _]) => return Err(Errno::ACCESS),
             (Stage::Login, &[LOGIN_VERSION, 0]) => self.ask(),
-            (Stage::Login, &[LOGIN_VERSION, status]) => return Err(Failure::Login(status)),
+            (Stage::Login, &[LOGIN_VERSION, _]) => return Err(Errno::ACCESS),
             (Stage::Reply, &[VERSION, 0, _, kind, first]) => {
                 let address = match kind {
                     IPV4 => 4,
                     NAME => 1 + usize::from(first),
                     IPV6 => 16,
-                    _ => return Err(Failure::Protocol),
+                    _ => return Err(Errno::PROTO),
                 };
                 self.wanted = REPLY_HEAD - 1 + address + PORT;
             }
             (Stage::Reply, &[VERSION, 0, ..]) => self.expect(Stage::Done, 0),
-            (Stage::Reply, &[VERSION, status, ..]) => return Err(Failure::Reply(status)),
-            _ => return Err(Failure::Protocol),
+            (Stage::Reply, &[VERSION, status, ..]) => return Err(errno(status)),
+            _ => return Err(Errno::PROTO),
         }
         Ok(())
     }
@@ -268,18 +247,15 @@ mod tests {
                 .iter()
                 .find_map(|bytes| negotiation.received(bytes).err())
         };
-        assert_eq!(answer(&[&[4, 0]]), Some(Failure::Protocol));
-        assert_eq!(answer(&[&[5, 0xff]]), Some(Failure::Method(0xff)));
-        assert_eq!(answer(&[&[5, 1]]), Some(Failure::Method(1)));
-        assert_eq!(answer(&[&[5, 2], &[1, 1]]), Some(Failure::Login(1)));
-        assert_eq!(answer(&[&[5, 2], &[5, 0]]), Some(Failure::Protocol));
-        let refused = answer(&[&[5, 0], &[5, 5, 0, 1, 0]]).unwrap();
-        assert!(refused.is_refusal(), "{refused}");
-        assert_eq!(
-            answer(&[&[5, 0], &[5, 0, 0, 9, 0]]),
-            Some(Failure::Protocol)
-        );
-        assert_eq!(started(b"", b"").received(&[5, 2]), Err(Failure::Method(2)));
+        assert_eq!(answer(&[&[4, 0]]), Some(Errno::PROTO));
+        assert_eq!(answer(&[&[5, 0xff]]), Some(Errno::ACCESS));
+        assert_eq!(answer(&[&[5, 1]]), Some(Errno::ACCESS), "not offered");
+        assert_eq!(answer(&[&[5, 2], &[1, 1]]), Some(Errno::ACCESS));
+        assert_eq!(answer(&[&[5, 2], &[5, 0]]), Some(Errno::PROTO));
+        let refused = answer(&[&[5, 0], &[5, 5, 0, 1, 0]]);
+        assert_eq!(refused, Some(Errno::CONNREFUSED));
+        assert_eq!(answer(&[&[5, 0], &[5, 0, 0, 9, 0]]), Some(Errno::PROTO));
+        assert_eq!(started(b"", b"").received(&[5, 2]), Err(Errno::ACCESS));
     }
 
     #[test]

@@ -24,6 +24,23 @@ sockopt_impl!(
     i32
 );
 
+/// Whether the system takes BUSY_POLL from this process: above its own setting only privileged ones may.
+pub(crate) fn check_busy_poll(micros: i64) -> Result<()> {
+    let Ok(micros) = i32::try_from(micros) else {
+        return Ok(()); // the table refuses it
+    };
+    if micros <= 0 {
+        return Ok(());
+    }
+    let probe = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    nix::sys::socket::setsockopt(&probe, BusyPoll, &micros).map_err(|error| {
+        Error::new(
+            Errno(error as i32),
+            format!("the system does not take BUSY_POLL {micros}: more than net.core.busy_read is for privileged processes"),
+        )
+    })
+}
+
 /// A listening TCP socket.
 #[derive(Debug)]
 pub struct TcpAcceptor {

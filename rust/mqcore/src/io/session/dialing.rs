@@ -12,7 +12,7 @@ use super::{Core, Dialer, Link, Phase, STOP_AFTER_DISCONNECT, STOP_CONN_REFUSED,
 use crate::endpoint::{Endpoint, TcpEndpoint};
 use crate::error::Errno;
 use crate::monitor::{Counters, EventKind};
-use crate::transport::socks::{Failure, Negotiation};
+use crate::transport::socks::Negotiation;
 use crate::transport::{Stream, Target, finish_connect, proxy, start_connect};
 
 impl Core {
@@ -27,6 +27,7 @@ impl Core {
                 source: target.source.clone(),
                 address,
             })),
+            (Endpoint::Tcp(_), Err(error)) => Err(error), // never past the proxy
             (target, _) => Target::of(target),
         };
         match target {
@@ -142,29 +143,37 @@ impl Core {
             stream,
             negotiation: Box::new(negotiation),
             deadline: patience.map(|patience| turn.now + patience),
+            hangup: false,
         };
-        self.negotiate(session, turn)
+        self.negotiate(session, turn, ready)
     }
 
     /// Talks to the proxy as far as it goes. Nothing is read that may be the peer's.
-    pub(super) fn negotiate(&mut self, session: &Arc<Session>, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn negotiate(
+        &mut self,
+        session: &Arc<Session>,
+        turn: &mut Turn<'_>,
+        ready: Ready,
+    ) -> Next {
         let nothing_to_send = self.has_nothing_to_send();
         let waiting = Phase::Waiting { until: turn.now };
         let Phase::Negotiating {
             stream,
             mut negotiation,
             deadline,
+            hangup,
         } = std::mem::replace(&mut self.phase, waiting)
         else {
             return Next::Wait(None);
         };
+        let hangup = hangup || ready.hangup;
         let late = deadline.is_some_and(|deadline| turn.now >= deadline);
         match converse(&stream, &mut negotiation) {
             Ok(true) => {
                 let ready = Ready {
                     readable: true,
                     writable: true,
-                    hangup: false,
+                    hangup,
                 };
                 self.link(session, turn, stream, ready)
             }
@@ -173,17 +182,32 @@ impl Core {
                     stream,
                     negotiation,
                     deadline,
+                    hangup,
                 };
                 Next::Wait(deadline)
             }
-            Ok(false) => self.give_up(session, turn, stream),
-            Err(failure) => {
-                if let (Some(dialer), Some(failure)) = (&mut self.dialer, failure) {
-                    dialer.refused |= failure.is_refusal();
-                }
-                self.give_up(session, turn, stream)
+            Ok(false) if nothing_to_send => {
+                deregister(turn.registry, &stream);
+                self.die(session, turn)
             }
+            Ok(false) => self.refused_by_proxy(session, turn, stream, Errno::TIMEDOUT),
+            Err(errno) => self.refused_by_proxy(session, turn, stream, errno),
         }
+    }
+
+    /// The proxy did not connect: why, for who watches.
+    fn refused_by_proxy(
+        &mut self,
+        session: &Arc<Session>,
+        turn: &mut Turn<'_>,
+        stream: Stream,
+        why: Errno,
+    ) -> Next {
+        if let Some(dialer) = &mut self.dialer {
+            dialer.refused |= why == Errno::CONNREFUSED;
+        }
+        session.emit(EventKind::HandshakeFailedNoDetail, why.0 as u32);
+        self.give_up(session, turn, stream)
     }
 
     /// An attempt that failed: the next address, or the next attempt.
@@ -202,6 +226,9 @@ impl Core {
         stream: Stream,
         ready: Ready,
     ) -> Next {
+        if let Some(dialer) = &mut self.dialer {
+            dialer.refused = false;
+        }
         let config = &session.config;
         Counters::count(&config.port.monitor.counters.connected);
         session.emit(EventKind::Connected, stream.as_raw_fd() as u32);
@@ -245,9 +272,8 @@ impl Core {
     }
 }
 
-/// Sends and receives what can be sent and received now. True: the proxy has connected to the peer. `Err(None)`: the
-/// stream is broken.
-fn converse(stream: &Stream, negotiation: &mut Negotiation) -> Result<bool, Option<Failure>> {
+/// Sends and receives what can be sent and received now. True: the proxy has connected to the peer.
+fn converse(stream: &Stream, negotiation: &mut Negotiation) -> Result<bool, Errno> {
     let mut buffer = [0; 64];
     loop {
         let done = if !negotiation.output().is_empty() {
@@ -260,9 +286,9 @@ fn converse(stream: &Stream, negotiation: &mut Negotiation) -> Result<bool, Opti
                 return Ok(true);
             }
             match stream.read(&mut buffer[..wanted]) {
-                Ok(0) => return Err(None),
+                Ok(0) => return Err(Errno::CONNRESET),
                 Ok(count) => {
-                    negotiation.received(&buffer[..count]).map_err(Some)?;
+                    negotiation.received(&buffer[..count])?;
                     Ok(())
                 }
                 Err(error) => Err(error),
@@ -272,7 +298,7 @@ fn converse(stream: &Stream, negotiation: &mut Negotiation) -> Result<bool, Opti
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return Err(None),
+            Err(_) => return Err(Errno::CONNRESET),
         }
     }
 }
