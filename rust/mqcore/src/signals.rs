@@ -126,10 +126,12 @@ impl Watcher {
     }
 
     fn wake(&self) {
+        if let Alarm::List { .. } = self.alarm {
+            return self.list(); // nobody sleeps on its own event
+        }
         self.event.signal();
         match &self.alarm {
-            Alarm::List { .. } => self.list(),
-            Alarm::None => {}
+            Alarm::None | Alarm::List { .. } => {}
             // Fails only when the epoll is gone, and the poller with it.
             Alarm::Epoll(waker) => drop(waker.wake()),
             Alarm::Bell(bell) => bell.ring(),

@@ -391,6 +391,17 @@ impl Wake for Session {
     }
 }
 
+/// Whether an empty message shall tell of peers that come or go: `bit` says which.
+fn wants_notices(config: &SessionConfig, bit: i32) -> bool {
+    let options = &config.options;
+    match config.port.kind {
+        SocketType::Stream => options.stream_notify,
+        // Of a raw connection nobody else would say that it is there.
+        SocketType::Router => options.router_raw || options.router_notify & bit != 0,
+        _ => false,
+    }
+}
+
 /// What the socket shall call the peer it connects to; empty if the peer says it.
 fn given_name(options: &SocketOptions) -> Frame {
     Frame::from(options.connect_routing_id.as_deref().unwrap_or_default())
@@ -522,16 +533,9 @@ impl Core {
         Ok(())
     }
 
-    /// STREAM, ROUTER: an empty message for the application, if it wants to know.
+    /// An empty message for the application, if it wants to know.
     fn tell_of_arrival(&mut self, config: &SessionConfig) {
-        let options = &config.options;
-        let wanted = match config.port.kind {
-            SocketType::Stream => options.stream_notify,
-            // Of a raw connection nobody else would say that it is there.
-            SocketType::Router => options.router_raw || options.router_notify & NOTIFY_CONNECT != 0,
-            _ => false,
-        };
-        if wanted {
+        if wants_notices(config, NOTIFY_CONNECT) {
             self.tell(config, Frame::empty());
         }
     }
@@ -539,23 +543,15 @@ impl Core {
     /// What the application hears when a connection is over whose handshake was done. Of an end that it asked
     /// for itself only STREAM hears.
     fn tell_of_loss(&mut self, config: &SessionConfig, asked_for: bool) {
-        let options = &config.options;
-        let wanted = match config.port.kind {
-            SocketType::Stream => options.stream_notify,
-            SocketType::Router if !asked_for => {
-                options.router_raw || options.router_notify & NOTIFY_DISCONNECT != 0
-            }
-            _ => false,
-        };
-        if wanted {
-            self.tell(config, Frame::empty());
-        }
-        if asked_for {
+        if asked_for && config.port.kind != SocketType::Stream {
             return;
         }
+        if wants_notices(config, NOTIFY_DISCONNECT) {
+            self.tell(config, Frame::empty());
+        }
         let words = match self.dialer {
-            None => &options.disconnect_msg,
-            Some(_) => &options.hiccup_msg,
+            None => &config.options.disconnect_msg,
+            Some(_) => &config.options.hiccup_msg,
         };
         if !words.is_empty() {
             self.tell(config, Frame::from(&words[..]));

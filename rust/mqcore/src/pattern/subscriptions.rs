@@ -216,19 +216,15 @@ impl PeerIndex {
     ///
     /// Returns whether nobody had subscribed to it before.
     pub(super) fn subscribe(&mut self, peer: u32, prefix: &[u8]) -> Result<bool, TooMany> {
-        let index = peer as usize;
-        if self.peers.len() <= index {
-            self.peers.resize_with(index + 1, Subscriptions::default);
-        }
-        let own = &mut self.peers[index];
-        let full = own.bytes + cost(prefix) > self.limit;
-        if full
-            && !self
-                .tree
-                .find(prefix)
-                .is_some_and(|at| own.nodes.contains(&(at as u32)))
-        {
-            return Err(TooMany);
+        let own = self.peers.get(peer as usize);
+        if own.map_or(0, |own| own.bytes) + cost(prefix) > self.limit {
+            let at = self.tree.find(prefix);
+            let known = own
+                .zip(at)
+                .is_some_and(|(own, at)| own.nodes.contains(&(at as u32)));
+            if !known {
+                return Err(TooMany);
+            }
         }
         Ok(self.grant(peer, prefix))
     }

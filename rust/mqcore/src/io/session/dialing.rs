@@ -155,7 +155,9 @@ impl Core {
         turn: &mut Turn<'_>,
         ready: Ready,
     ) -> Next {
-        let nothing_to_send = self.has_nothing_to_send();
+        if self.has_nothing_to_send() {
+            return self.die(session, turn);
+        }
         let waiting = Phase::Waiting { until: turn.now };
         let Phase::Negotiating {
             stream,
@@ -177,7 +179,7 @@ impl Core {
                 };
                 self.link(session, turn, stream, ready)
             }
-            Ok(false) if !late && !nothing_to_send => {
+            Ok(false) if !late => {
                 self.phase = Phase::Negotiating {
                     stream,
                     negotiation,
@@ -185,10 +187,6 @@ impl Core {
                     hangup,
                 };
                 Next::Wait(deadline)
-            }
-            Ok(false) if nothing_to_send => {
-                deregister(turn.registry, &stream);
-                self.die(session, turn)
             }
             Ok(false) => self.refused_by_proxy(session, turn, stream, Errno::TIMEDOUT),
             Err(errno) => self.refused_by_proxy(session, turn, stream, errno),
