@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -66,6 +67,25 @@ class Sockets:
 @pytest.fixture
 def sockets(context: Any) -> Sockets:
     return Sockets(context)
+
+
+@pytest.fixture
+def alarm() -> Iterator[Callable[..., None]]:
+    """Delivers SIGALRM to this thread after some seconds, again and again if asked to; without a handler it raises
+    KeyboardInterrupt.
+    """
+    before = signal.getsignal(signal.SIGALRM)
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    def after(seconds: float, handler: Any = interrupt, repeat: float = 0.0) -> None:
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, seconds, repeat)
+
+    yield after
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
 
 
 class Background:

@@ -11,7 +11,7 @@ from typing import Any
 
 import mqcore as zmq
 import pytest
-from peers.waiting import eventually
+from peers.waiting import bind_when_free, eventually
 from peers.watch import Watch
 
 
@@ -50,16 +50,8 @@ def test_hello_comes_again_with_each_connection(sockets: Any, network: str) -> N
     assert router.recv_multipart()[1] == b"hello"
     router.close(linger=0)
     successor = sockets(zmq.ROUTER)
-    eventually(lambda: bound(successor, address))
+    bind_when_free(successor, address)
     assert successor.recv_multipart()[1] == b"hello"
-
-
-def bound(socket: Any, address: Any) -> bool:
-    try:
-        socket.bind(address)
-    except zmq.ZMQError:
-        return False
-    return True
 
 
 def test_disconnect_message_is_the_last_of_an_accepted_peer(sockets: Any, endpoint: str) -> None:
@@ -92,7 +84,7 @@ def test_hiccup_message_tells_of_a_lost_connection(sockets: Any, network: str) -
     router.close(linger=0)
     assert dealer.recv() == b"lost"
     successor = sockets(zmq.ROUTER)
-    eventually(lambda: bound(successor, address))
+    bind_when_free(successor, address)
     dealer.send(b"again")
     assert successor.recv_multipart()[1] == b"again"
 

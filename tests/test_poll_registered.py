@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import random
-import signal
 import threading
 from typing import Any
 
@@ -179,18 +178,11 @@ def test_several_threads_may_poll(sockets: Any, background: Any) -> None:
     assert [join() for join in joins] == [[(b, zmq.POLLIN)]] * 4
 
 
-def test_signal_ends_it(sockets: Any) -> None:
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
+def test_signal_ends_it(sockets: Any, alarm: Any) -> None:
     poller = poller_of((sockets(zmq.PULL), zmq.POLLIN))
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        with pytest.raises(KeyboardInterrupt):
-            poller.poll()
-    finally:
-        signal.signal(signal.SIGALRM, before)
+    alarm(0.05)
+    with pytest.raises(KeyboardInterrupt):
+        poller.poll()
 
 
 def test_descriptors_among_sockets_are_polled_too(sockets: Any) -> None:

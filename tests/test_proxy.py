@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import struct
 import time
 from typing import Any
@@ -284,7 +283,7 @@ def test_slow_subscriber_holds_the_proxy_up_without_a_spin(
     join()
 
 
-def test_keyboard_interrupt_ends_a_busy_proxy(context: Any, sockets: Any, background: Any) -> None:
+def test_keyboard_interrupt_ends_a_busy_proxy(sockets: Any, background: Any, alarm: Any) -> None:
     """Its handler has no sleep to interrupt."""
     source, frontend = sockets.pair(zmq.PUSH, zmq.PULL)
     backend, sink = sockets(zmq.PUSH), sockets(zmq.PULL)
@@ -305,16 +304,11 @@ def test_keyboard_interrupt_ends_a_busy_proxy(context: Any, sockets: Any, backgr
         background(lambda: pump(sink.recv)),
     ]
 
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
+    alarm(0.2)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
         with pytest.raises(KeyboardInterrupt):
             zmq.proxy(frontend, backend)
     finally:
-        signal.signal(signal.SIGALRM, before)
         ended.append(True)
     for join in joins:
         join()
@@ -344,18 +338,11 @@ def test_socket_closed_by_another_thread_ends_it(context: Any, background: Any) 
     backend.close()
 
 
-def test_keyboard_interrupt_ends_it(context: Any) -> None:
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
+def test_keyboard_interrupt_ends_it(context: Any, alarm: Any) -> None:
     frontend, backend = context.socket(zmq.PULL), context.socket(zmq.PUSH)
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        with pytest.raises(KeyboardInterrupt):
-            zmq.proxy(frontend, backend)
-    finally:
-        signal.signal(signal.SIGALRM, before)
+    alarm(0.05)
+    with pytest.raises(KeyboardInterrupt):
+        zmq.proxy(frontend, backend)
 
 
 @pytest.mark.parametrize("name", ["frontend", "backend"])

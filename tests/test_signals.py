@@ -7,31 +7,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from peers.waiting import eventually
 
 zmq: Any = importlib.import_module(os.environ.get("MQCORE_TEST_MODULE", "mqcore"))
-
-
-@pytest.fixture
-def alarm() -> Iterator[Callable[..., None]]:
-    """Delivers SIGALRM to this thread after some seconds, again and again if asked to."""
-    before = signal.getsignal(signal.SIGALRM)
-
-    def after(seconds: float, handler: Any, repeat: float = 0.0) -> None:
-        signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, seconds, repeat)
-
-    yield after
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
-
-
-def interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
 
 
 WAITS = {
@@ -51,7 +32,7 @@ WAITS = {
 @pytest.mark.parametrize("name", WAITS)
 def test_keyboard_interrupt_ends_a_wait_at_once(sockets: Any, alarm: Any, name: str) -> None:
     socket = sockets(zmq.DEALER, rcvtimeo=-1, sndtimeo=-1)
-    alarm(0.05, interrupt)
+    alarm(0.05)
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         WAITS[name](socket)
@@ -61,7 +42,7 @@ def test_keyboard_interrupt_ends_a_wait_at_once(sockets: Any, alarm: Any, name: 
 def test_keyboard_interrupt_ends_term_which_can_be_repeated(alarm: Any) -> None:
     context = zmq.Context()
     socket = context.socket(zmq.PUSH)
-    alarm(0.05, interrupt)
+    alarm(0.05)
     with pytest.raises(KeyboardInterrupt):
         context.term()
     assert not context.closed
@@ -72,14 +53,14 @@ def test_keyboard_interrupt_ends_term_which_can_be_repeated(alarm: Any) -> None:
 
 def test_keyboard_interrupt_ends_waiting_for_a_tracker(alarm: Any) -> None:
     frame = zmq.Frame(b"x" * 100_000, track=True)
-    alarm(0.05, interrupt)
+    alarm(0.05)
     with pytest.raises(KeyboardInterrupt):
         frame.tracker.wait()
 
 
 def test_socket_works_after_an_interrupted_call(sockets: Any, alarm: Any) -> None:
     sender, receiver = sockets.pair(zmq.PUSH, zmq.PULL)
-    alarm(0.05, interrupt)
+    alarm(0.05)
     with pytest.raises(KeyboardInterrupt):
         receiver.recv()
     sender.send(b"not lost")
@@ -90,7 +71,7 @@ def test_interrupted_send_sent_nothing(sockets: Any, alarm: Any) -> None:
     sender, receiver = sockets.pair(zmq.PUSH, zmq.PULL, hwm=1)
     sender.send(b"1")
     sender.send(b"2")
-    alarm(0.05, interrupt)
+    alarm(0.05)
     with pytest.raises(KeyboardInterrupt):
         sender.send(b"3")
     assert [receiver.recv(), receiver.recv()] == [b"1", b"2"]

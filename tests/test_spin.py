@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import mqcore as zmq
@@ -69,19 +68,6 @@ def test_timeout_is_not_longer_for_it(pair: Any) -> None:
         receiving.recv()
     assert receiving.poll(5) == 0
     assert time.monotonic() - begin < LONGEST / 1e6  # both together
-
-
-@pytest.fixture
-def alarm() -> Iterator[Callable[[float], None]]:
-    """Raises KeyboardInterrupt in this thread after some seconds, once."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds) and None
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("name", WAITS)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from peers import subject
-from peers.waiting import eventually
+from peers.waiting import bind_when_free, eventually
 
 zmq = subject.zmq
 ours = subject.ours
@@ -117,7 +117,7 @@ def test_disconnect_after_a_reconnect_ends_the_new_connection(make):
     eventually(lambda: pull.socket.poll(0))
     first.socket.close()
     second = make("PUSH")
-    eventually(lambda: not _bound(second.socket, where))
+    bind_when_free(second.socket, where)
     second.socket.send(b"5")
     # Not before: the old connection may still be there when the new socket is bound.
     eventually(lambda: pull.socket.statistics()["handshakes"] == 2)
@@ -125,14 +125,6 @@ def test_disconnect_after_a_reconnect_ends_the_new_connection(make):
     pull.socket.disconnect(where)
     eventually(lambda: second.socket.statistics()["peers"] == 0, what="the connection ended")
     assert {int(pull.socket.recv()) for _ in range(5)} >= set(range(4))
-
-
-def _bound(one, where):
-    try:
-        one.bind(where)
-    except zmq.ZMQError as error:
-        return error
-    return None
 
 
 @ours

@@ -11,7 +11,7 @@ from typing import Any
 
 import mqcore as zmq
 import pytest
-from peers.waiting import eventually
+from peers.waiting import bind_when_free, eventually
 
 PATIENCE = 10_000
 LONGEST_SPIN = 100_000
@@ -159,17 +159,9 @@ def test_wait_outlives_the_peer_and_is_ended_by_its_successor(
     served.close(linger=0)
     successor = context.socket(zmq.DEALER)
     successor.sndtimeo = PATIENCE
-    eventually(lambda: bound(successor, address))
+    bind_when_free(successor, address)
     successor.send(b"from the successor")
     assert received() == b"from the successor"
-
-
-def bound(socket: Any, address: Any) -> bool:
-    try:
-        socket.bind(address)
-    except zmq.ZMQError:
-        return False
-    return True
 
 
 def test_waiting_peer_answers_heartbeats(context: Any) -> None:

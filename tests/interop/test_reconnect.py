@@ -7,7 +7,7 @@ import pytest
 from peers.fixtures import PEER_MODULES
 from peers.process import PeerProcess
 from peers.subject import zmq
-from peers.waiting import eventually
+from peers.waiting import bind_when_free, eventually
 from peers.watch import Watch
 
 FAST = {"RECONNECT_IVL": 10, "RECONNECT_IVL_MAX": 100}
@@ -70,24 +70,13 @@ def test_client_finds_a_server_that_was_restarted(make, start_peer, endpoint, tr
     for life in range(3):
         process = start_peer()
         server = process.socket("ROUTER")
-        eventually(lambda server=server: not bound(server, where))
+        bind_when_free(server, where)
         ours.send([b"life %d" % life])
         ((identity, question),) = server.receive()
         assert question == b"life %d" % life
         server.send([identity, b"answer"])
         assert ours.receive() == [[b"answer"]]
         getattr(process, how)()
-
-
-def bound(server, where: str) -> bool:
-    """False once the server could bind (its forerunner's socket may still be going away)."""
-    try:
-        server.bind(where)
-        return False
-    except Exception as error:
-        if getattr(error, "errno", None) != zmq.EADDRINUSE:
-            raise
-        return True
 
 
 @transports
@@ -100,7 +89,7 @@ def test_peer_finds_our_server_restarted(start_peer, endpoint, transport):
         server = context.socket(zmq.ROUTER)
         server.set(zmq.RCVTIMEO, 10_000)
         with Watch(server) as watch:
-            eventually(lambda server=server: not bound(server, where))
+            bind_when_free(server, where)
             # What they send before they have noticed the loss goes to the old life, and is lost with it.
             watch.wait(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         theirs.send([b"life %d" % life])
@@ -123,7 +112,7 @@ def test_subscriptions_are_made_again_after_a_restart(make, start_peer, endpoint
     for _ in range(3):
         process = start_peer()
         server = process.socket("XPUB")
-        eventually(lambda server=server: not bound(server, where))
+        bind_when_free(server, where)
         notices: list = []
 
         def both_known(server=server, notices=notices) -> bool:
@@ -148,7 +137,7 @@ def test_their_subscriptions_come_back_to_our_restarted_publisher(start_peer, en
         context = zmq.Context()
         server = context.socket(zmq.XPUB)
         server.set(zmq.RCVTIMEO, 10_000)
-        eventually(lambda server=server: not bound(server, where))
+        bind_when_free(server, where)
         eventually(lambda server=server: theirs.poll(0) or server.poll(10))
         assert server.recv() == b"\x01a"
         server.send(b"a1")
@@ -171,7 +160,7 @@ def test_messages_queued_while_the_server_is_away_arrive(make, start_peer, endpo
     assert watch.poll(10_000), "the loss of the connection must be told"
     ours.send(*[[b"%d" % n] for n in range(200)])
     second = start_peer().socket("PULL")
-    eventually(lambda: not bound(second, where))
+    bind_when_free(second, where)
     assert second.receive(200) == [[b"%d" % n] for n in range(200)]
     ours.socket.disable_monitor()
     watch.close(linger=0)

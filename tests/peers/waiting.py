@@ -1,5 +1,6 @@
 """Waiting for something that happens elsewhere, always with a deadline, never by guessing a time."""
 
+import errno
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -30,6 +31,21 @@ def eventually(predicate: Callable[[], T], deadline: float = PATIENCE, what: str
             )
         time.sleep(pause)
         pause = min(pause * 1.5, 0.05)
+
+
+def bind_when_free(socket, address) -> None:
+    """Binds; an address that another socket is just letting go of is waited for."""
+
+    def bound() -> bool:
+        try:
+            socket.bind(address)
+        except Exception as error:
+            if getattr(error, "errno", None) != errno.EADDRINUSE:
+                raise
+            return False
+        return True
+
+    eventually(bound, what=f"{address} became free")
 
 
 def send_patiently(zmq, socket, frames) -> None:

@@ -300,7 +300,8 @@ pub struct SocketOptions {
     pub busy_poll: i32,
     /// XPUB_MANUAL or XPUB_MANUAL_LAST_VALUE; the pattern was told.
     pub xpub_manual: bool,
-    /// SPIN (mqcore's own): how long a call that waits looks on before it sleeps.
+    /// SPIN (mqcore's own): how long a call that waits looks on before it sleeps. In vain, it says EINTR once in
+    /// between, so that its caller can look for signals whose handlers had no sleep to interrupt: call again.
     pub spin: Duration,
 }
 
