@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -374,6 +375,38 @@ def test_term_with_a_timeout_says_what_holds_the_context() -> None:
     socket.close()
     context.term()
     assert context.closed
+
+
+@pytest.mark.deviation
+def test_term_with_a_timeout_names_each_socket_with_its_endpoints_and_unsent_messages(
+    tmp_path: Path,
+) -> None:
+    context = zmq.Context()
+    nowhere = f"ipc://{tmp_path}/nobody"
+    idle, waiting, closed = (context.socket(kind) for kind in (zmq.PULL, zmq.PUSH, zmq.DEALER))
+    bound = idle.bind("tcp://127.0.0.1:*").addr
+    for socket, count in ((waiting, 3), (closed, 1)):
+        socket.connect(nowhere)
+        for _ in range(count):
+            socket.send(b"to nobody")
+    closed.close(linger=-1)
+    with pytest.raises(zmq.Again) as caught:
+        context.term(timeout=10)
+    text = str(caught.value)
+    assert f"PULL is not closed (at {bound}; 0 peers)" in text
+    assert f"PUSH is not closed (at {nowhere}; 1 peer; unsent: 3 messages for" in text
+    assert f"DEALER is closed and still has to send 1 message for {nowhere}" in text
+    for socket in (idle, waiting):
+        socket.close(linger=0)
+    with pytest.raises(zmq.Again) as caught:
+        context.term(timeout=10)
+    assert "DEALER" in str(caught.value) and "PU" not in str(caught.value)
+    receiver = zmq.Context()
+    with receiver.socket(zmq.ROUTER) as router:
+        router.bind(nowhere)
+        assert router.recv_multipart()[1] == b"to nobody"
+    context.term()
+    receiver.destroy()
 
 
 @pytest.mark.deviation

@@ -1,10 +1,9 @@
-"""Endpoints: bind, connect and their opposites, the monitor."""
+"""Endpoints: bind, connect and their opposites."""
 
 from __future__ import annotations
 
 import importlib
 import os
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -152,48 +151,3 @@ def test_random_port_gives_up_after_all_tries(sockets: Any) -> None:
 def test_random_port_of_a_wrong_address_is_the_error_of_bind(sockets: Any) -> None:
     error = raised(lambda: sockets(zmq.PULL).bind_to_random_port("nonsense://x", 50000, 50001))
     assert error.errno in (zmq.EINVAL, zmq.EPROTONOSUPPORT)
-
-
-# The monitor.
-
-
-def event_of(frames: list[bytes]) -> tuple[int, int, bytes]:
-    assert len(frames) == 2 and len(frames[0]) == 6
-    event, value = struct.unpack("=hi", frames[0])
-    return event, value, frames[1]
-
-
-def test_monitor_reports_connections(sockets: Any) -> None:
-    bound, connected = sockets(zmq.PULL), sockets(zmq.PUSH)
-    monitor = bound.get_monitor_socket()
-    monitor.rcvtimeo = 10_000
-    assert monitor.type is zmq.PAIR
-    assert bound.get_monitor_socket() is monitor
-    bound.bind("tcp://127.0.0.1:*")
-    connected.connect(bound.last_endpoint)
-    seen = []
-    while not seen or seen[-1] != zmq.EVENT_HANDSHAKE_SUCCEEDED:
-        event, _, endpoint = event_of(monitor.recv_multipart())
-        assert endpoint.startswith(b"tcp://127.0.0.1:")
-        seen.append(event)
-    assert seen == [zmq.EVENT_LISTENING, zmq.EVENT_ACCEPTED, zmq.EVENT_HANDSHAKE_SUCCEEDED]
-    bound.disable_monitor()
-    while event_of(monitor.recv_multipart())[0] != zmq.EVENT_MONITOR_STOPPED:
-        pass
-    monitor.close()
-
-
-def test_monitor_reports_only_what_was_asked_for(sockets: Any) -> None:
-    bound = sockets(zmq.PULL)
-    monitor = bound.get_monitor_socket(zmq.EVENT_LISTENING, "inproc://own-address")
-    monitor.rcvtimeo = 10_000
-    bound.bind("tcp://127.0.0.1:*")
-    event, _, endpoint = event_of(monitor.recv_multipart())
-    assert (event, endpoint) == (zmq.EVENT_LISTENING, bound.last_endpoint)
-    bound.disable_monitor()
-    monitor.close()
-
-
-def test_monitor_needs_inproc(sockets: Any) -> None:
-    error = raised(lambda: sockets(zmq.PULL).monitor("tcp://127.0.0.1:*"))
-    assert error.errno == zmq.EPROTONOSUPPORT

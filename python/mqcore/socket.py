@@ -536,7 +536,7 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
         return self._monitor_socket  # type: ignore[no-any-return]
 
     def disable_monitor(self) -> None:
-        """Stops the monitor: its socket receives MONITOR_STOPPED, and stays open."""
+        """Stops the monitor: its socket receives MONITOR_STOPPED (if it asked for it), and stays open."""
         self._monitor_socket = None
         self.monitor(None, 0)
 

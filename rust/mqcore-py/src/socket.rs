@@ -626,23 +626,45 @@ impl Socket {
         self.with_address(addr, mqcore::Socket::disconnect)
     }
 
-    /// Starts sending the connection events in `events` to `addr` (inproc); None stops it.
-    #[pyo3(signature = (addr, events=0xffff))]
+    /// Starts sending the connection events in `events` to who connects to `addr` (inproc); None stops it.
+    ///
+    /// With `version` 1 an event is two frames: event (u16) and value (u32), packed, and the endpoint. With 2 it is
+    /// one frame for the event, one for the number of values, one for each value (u64), one for the local address
+    /// and one for the remote one. All numbers are in native order. `type` is the type of the sending socket: PAIR
+    /// (0), PUB (1) for any number of readers, PUSH (8). A monitor before is replaced, and told MONITOR_STOPPED.
+    ///
+    /// Nothing ever waits for a reader: what it has no room for is dropped and counted
+    /// (`statistics()["monitor_dropped"]`). Raises ZMQError(EPROTONOSUPPORT) for another transport, EINVAL for
+    /// another version or type or events that version 1 has not, EADDRINUSE. `version` and `type` are additions.
+    #[pyo3(signature = (addr, events=0xffff, *, version=1, r#type=0))]
     fn monitor(
         &self,
         py: Python<'_>,
         addr: Option<&Bound<'_, PyAny>>,
-        events: i32,
+        events: i64,
+        version: i32,
+        r#type: i32,
     ) -> PyResult<()> {
         match addr {
-            Some(addr) => {
-                self.with_address(addr, |socket, addr| socket.monitor(Some(addr), events))
-            }
+            Some(addr) => self.with_address(addr, |socket, addr| {
+                socket.monitor(Some(addr), events, version, r#type)
+            }),
             None => self
                 .engine(py)?
-                .monitor(None, events)
+                .monitor(None, events, version, r#type)
                 .map_err(|error| raise(py, &error)),
         }
+    }
+
+    /// Makes the monitor report EVENT_PIPES_STATS for each peer now: two values, the messages that wait for the peer
+    /// and the messages from it that were not received yet (each up to 32 too many while it is busy).
+    ///
+    /// Raises ZMQError(EINVAL) unless a monitor of version 2 runs that asked for EVENT_PIPES_STATS, Again if there is
+    /// no peer. An addition of mqcore.
+    fn monitor_pipes_stats(&self, py: Python<'_>) -> PyResult<()> {
+        self.engine(py)?
+            .monitor_pipes_stats()
+            .map_err(|error| raise(py, &error))
     }
 
     // Options.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use crate::error::{Errno, Error, Result};
@@ -30,6 +30,8 @@ struct Inner {
     /// Open sockets, and sessions that still have something to do.
     tally: Arc<Tally>,
     ports: Mutex<HashMap<u64, Arc<Port>>>,
+    /// Closed sockets, of which some may still send.
+    left: Mutex<Vec<Weak<Port>>>,
     shut_down: AtomicBool,
     ended: AtomicBool,
 }
@@ -45,6 +47,7 @@ impl Context {
                 resolver: Arc::new(Resolver::new()),
                 tally: Arc::default(),
                 ports: Mutex::default(),
+                left: Mutex::default(),
                 shut_down: AtomicBool::new(false),
                 ended: AtomicBool::new(false),
             }),
@@ -93,24 +96,19 @@ impl Context {
     }
 
     fn still_busy(&self) -> Error {
-        let mut open: Vec<String> = lock(&self.inner.ports)
-            .values()
-            .map(|port| format!("{} with {} peers", port.kind.name(), port.peer_count()))
+        let open: Vec<_> = lock(&self.inner.ports).values().cloned().collect();
+        let left: Vec<_> = lock(&self.inner.left)
+            .iter()
+            .filter_map(Weak::upgrade)
             .collect();
-        open.sort();
-        let sessions = self.inner.tally.count().saturating_sub(open.len());
-        let open = if open.is_empty() {
-            "none".to_owned()
-        } else {
-            open.join(", ")
-        };
-        Error::new(
-            Errno::AGAIN,
-            format!(
-                "the context cannot end yet: sockets not closed: {open}; connections with unsent \
-                 messages or of open sockets: {sessions}"
-            ),
-        )
+        let mut busy: Vec<String> = open.iter().map(|port| not_closed(port)).collect();
+        busy.extend(left.iter().filter_map(|port| still_sending(port)));
+        busy.sort();
+        if busy.is_empty() {
+            busy.push("the last connections are just ending".to_owned());
+        }
+        let busy = busy.join("; ");
+        Error::new(Errno::AGAIN, format!("the context cannot end yet: {busy}"))
     }
 
     /// Whether [`term`](Self::term) has completed.
@@ -166,8 +164,45 @@ impl Context {
 
     /// Takes a closed socket's port out.
     pub(crate) fn leave(&self, id: u64) {
-        lock(&self.inner.ports).remove(&id);
+        let Some(port) = lock(&self.inner.ports).remove(&id) else {
+            return;
+        };
+        let mut left = lock(&self.inner.left);
+        if left.len() == left.capacity() {
+            left.retain(|port| port.strong_count() > 0);
+        }
+        left.push(Arc::downgrade(&port));
     }
+}
+
+/// A socket that holds its context, for people.
+fn not_closed(port: &Port) -> String {
+    let mut about = vec![match port.peer_count() {
+        1 => "1 peer".to_owned(),
+        count => format!("{count} peers"),
+    }];
+    let endpoints = port.endpoints();
+    if !endpoints.is_empty() {
+        about.insert(0, format!("at {}", endpoints.join(", ")));
+    }
+    about.extend(
+        port.unsent()
+            .into_iter()
+            .map(|what| format!("unsent: {what}")),
+    );
+    format!("{} is not closed ({})", port.kind.name(), about.join("; "))
+}
+
+/// A closed socket that holds its context, for people; `None` if it does not.
+fn still_sending(port: &Port) -> Option<String> {
+    let unsent = port.unsent();
+    (!unsent.is_empty()).then(|| {
+        let unsent = unsent.join(", ");
+        format!(
+            "{} is closed and still has to send {unsent}",
+            port.kind.name()
+        )
+    })
 }
 
 impl Default for Context {

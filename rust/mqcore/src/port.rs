@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use mqcore_proto::{Frame, SocketType};
 
-use crate::monitor::Monitor;
+use crate::monitor::{Ends, EventKind, Monitor};
 use crate::pattern::{Command, Drops, Peer, PipeId, is_split};
-use crate::pipe::PipeEnd;
+use crate::pipe::{Gauge, PipeEnd};
 use crate::signals::{Inbox, Lease, Signals};
 use crate::sync::lock;
 
@@ -28,12 +28,23 @@ pub(crate) trait Link: Send + Sync {
     fn lend(&self) -> Option<Box<dyn Lease>> {
         None
     }
+
+    /// Both addresses of the connection.
+    fn ends(&self) -> Ends;
+
+    /// Whether something was taken out of the pipe that the peer has not been sent whole.
+    fn is_sending(&self) -> bool {
+        false
+    }
 }
 
 /// A socket that can be made to take in its news while the application does something else: a new
 /// peer must get the subscriptions at once, not when the application happens to call next.
 pub(crate) trait Tend: Send + Sync {
     fn tend(&self);
+
+    /// Where it is bound and connected.
+    fn endpoints(&self) -> Vec<String>;
 }
 
 /// A live pipe of a socket.
@@ -43,6 +54,16 @@ struct Entry {
     endpoint: u64,
     /// The routing id it owns.
     name: Frame,
+    /// What waits in the pipe, for the peer and from it.
+    outbound: Gauge,
+    inbound: Gauge,
+}
+
+/// A pipe of a closed socket that still has something to send.
+struct Leaving {
+    /// Weak: it holds the port.
+    link: Weak<dyn Link>,
+    outbound: Gauge,
 }
 
 /// Routing ids in use, and the next automatic one.
@@ -90,6 +111,7 @@ pub(crate) struct Port {
     tender: OnceLock<Weak<dyn Tend>>,
     ids: Mutex<RoutingIds>,
     peers: Mutex<HashMap<PipeId, Entry>>,
+    leaving: Mutex<HashMap<PipeId, Leaving>>,
     closed: AtomicBool,
 }
 
@@ -118,7 +140,8 @@ impl Port {
                 owners: HashMap::new(),
                 next: rand::random(),
             }),
-            peers: Mutex::new(HashMap::new()),
+            peers: Mutex::default(),
+            leaving: Mutex::default(),
             closed: AtomicBool::new(false),
         })
     }
@@ -181,15 +204,14 @@ impl Port {
         if self.is_closed() {
             return false;
         }
-        let name = peer.routing_id.clone();
-        peers.insert(
-            peer.id,
-            Entry {
-                link,
-                endpoint,
-                name,
-            },
-        );
+        let entry = Entry {
+            link,
+            endpoint,
+            name: peer.routing_id.clone(),
+            outbound: end.writer.gauge(),
+            inbound: end.reader.gauge(),
+        };
+        peers.insert(peer.id, entry);
         let attach = |reader, writer| Command::Attach {
             peer: Arc::clone(&peer),
             reader,
@@ -224,6 +246,7 @@ impl Port {
         if let Some(entry) = entry {
             self.release(&entry.name, pipe);
         }
+        lock(&self.leaving).remove(&pipe);
     }
 
     /// Ends the far side of a pipe.
@@ -300,12 +323,71 @@ impl Port {
         lock(&self.peers).len()
     }
 
+    /// Reports the queue lengths of each peer to the monitor. False: it did not ask for them.
+    pub(crate) fn report_queues(&self) -> bool {
+        if !self.monitor.wants(EventKind::PipesStats) {
+            return false;
+        }
+        let queues: Vec<_> = lock(&self.peers)
+            .values()
+            .map(|entry| {
+                let (outbound, inbound) = (entry.outbound.queued(), entry.inbound.queued());
+                (Arc::clone(&entry.link), outbound as u64, inbound as u64)
+            })
+            .collect();
+        for (link, outbound, inbound) in queues {
+            self.monitor.emit_queues(outbound, inbound, &link.ends());
+        }
+        true
+    }
+
+    /// What peers have not been sent yet, for people: "3 messages for tcp://127.0.0.1:5555".
+    pub(crate) fn unsent(&self) -> Vec<String> {
+        let open: Vec<_> = lock(&self.peers)
+            .values()
+            .map(|entry| (Arc::clone(&entry.link), entry.outbound.queued()))
+            .collect();
+        let left: Vec<_> = lock(&self.leaving)
+            .values()
+            .filter_map(|leaving| Some((leaving.link.upgrade()?, leaving.outbound.queued())))
+            .collect();
+        let mut unsent: Vec<String> = open
+            .into_iter()
+            .chain(left)
+            .filter(|(link, queued)| *queued > 0 || link.is_sending())
+            .map(|(link, queued)| {
+                let Ends { local, remote } = link.ends();
+                let place = if remote.is_empty() { local } else { remote };
+                match queued {
+                    0 => format!("part of a message for {place}"),
+                    1 => format!("1 message for {place}"),
+                    _ => format!("{queued} messages for {place}"),
+                }
+            })
+            .collect();
+        unsent.sort();
+        unsent
+    }
+
+    /// The endpoints of the socket, while it is open.
+    pub(crate) fn endpoints(&self) -> Vec<String> {
+        let socket = self.tender.get().and_then(Weak::upgrade);
+        socket.map(|socket| socket.endpoints()).unwrap_or_default()
+    }
+
     /// Takes no further peers and ends those there are.
     pub(crate) fn close(&self, deadline: Option<Instant>) {
         let links: Vec<_> = {
             let mut peers = lock(&self.peers);
             self.closed.store(true, Ordering::SeqCst);
-            peers.drain().map(|(_, entry)| entry.link).collect()
+            let mut leaving = lock(&self.leaving);
+            let leave = |(pipe, entry): (PipeId, Entry)| {
+                let link = Arc::downgrade(&entry.link);
+                let outbound = entry.outbound;
+                leaving.insert(pipe, Leaving { link, outbound });
+                entry.link
+            };
+            peers.drain().map(leave).collect()
         };
         for link in links {
             link.end(deadline);

@@ -5,6 +5,7 @@
 
 mod endpoints;
 mod messages;
+mod watching;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,7 +18,6 @@ pub use messages::{NotSent, SendBatch};
 use messages::{Receiving, Sending};
 
 use crate::context::Context;
-use crate::endpoint::Endpoint;
 use crate::error::{Errno, Error, Result};
 use crate::options::{Change, Live, OptionValue, Reading, SocketOptions};
 use crate::pattern::{Command, PatternOption, Peer, Setup, is_split, new as new_pattern};
@@ -342,66 +342,6 @@ impl Socket {
         })
     }
 
-    // Watching.
-
-    /// Sends the connection events in `events` to a PAIR socket that connects to the inproc `endpoint`;
-    /// `None` stops it. Events that it does not read in time are dropped and counted.
-    ///
-    /// # Errors
-    /// EPROTONOSUPPORT for another transport, EADDRINUSE, EMFILE, ETERM, ENOTSOCK.
-    pub fn monitor(&self, endpoint: Option<&str>, events: i32) -> Result<()> {
-        let inner = &*self.inner;
-        self.check_open()?;
-        let mut current = lock(&inner.monitor);
-        inner.port.monitor.stop();
-        if let Some(before) = current.take() {
-            before.close();
-        }
-        let Some(endpoint) = endpoint else {
-            return Ok(());
-        };
-        if !matches!(Endpoint::parse_bind(endpoint)?, Endpoint::Inproc(_)) {
-            return Err(Error::new(
-                Errno::PROTONOSUPPORT,
-                format!("a monitor reports over inproc only, not over {endpoint}"),
-            ));
-        }
-        let reporter = inner.context.socket(SocketType::Pair as i32)?;
-        if let Err(error) = reporter.bind(endpoint) {
-            reporter.close();
-            return Err(error);
-        }
-        let sender = reporter.clone();
-        inner.port.monitor.start(
-            events as u32,
-            Box::new(move |message| sender.try_send(message).is_ok()),
-        );
-        *current = Some(reporter);
-        drop(current);
-        if inner.port.is_closed() {
-            inner.stop_monitor(); // the close came too early to do it
-        }
-        Ok(())
-    }
-
-    /// What was counted since the socket was made, by name.
-    pub fn statistics(&self) -> Vec<(&'static str, u64)> {
-        let port = &self.inner.port;
-        let drops = &port.drops;
-        let mut all = port.monitor.counters.read().to_vec();
-        all.push(("dropped_full", drops.full.load(Ordering::Relaxed)));
-        all.push((
-            "dropped_unroutable",
-            drops.unroutable.load(Ordering::Relaxed),
-        ));
-        all.push((
-            "dropped_unexpected",
-            drops.unexpected.load(Ordering::Relaxed),
-        ));
-        all.push(("peers", port.peer_count() as u64));
-        all
-    }
-
     // The end.
 
     /// Closes the socket at once; what was sent goes out in the background, within LINGER. Waiting calls
@@ -438,6 +378,11 @@ impl Tend for Inner {
         // After the shutdown or the close there is nobody to tell.
         let _ = lock(&self.outgoing).fresh(self).map(|_| ());
         let _ = lock(&self.incoming).fresh(self).map(|_| ());
+    }
+
+    fn endpoints(&self) -> Vec<String> {
+        let bonds = lock(&self.bonds);
+        bonds.list.iter().map(|bond| bond.address.clone()).collect()
     }
 }
 
@@ -477,15 +422,6 @@ impl Inner {
         self.context.leave(self.id);
         self.port.signals.notify(true, true);
         *lock(&self.alive) = None;
-    }
-}
-
-impl Inner {
-    fn stop_monitor(&self) {
-        self.port.monitor.stop();
-        if let Some(reporter) = lock(&self.monitor).take() {
-            reporter.close();
-        }
     }
 }
 

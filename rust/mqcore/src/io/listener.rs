@@ -10,7 +10,7 @@ use mio::Registry;
 use super::session::{Session, SessionConfig};
 use super::thread::{IoPool, IoThread, Next, Turn, register};
 use crate::error::Errno;
-use crate::monitor::{Counters, EventKind};
+use crate::monitor::{Counters, Ends, EventKind};
 use crate::sync::lock;
 use crate::transport::Listener;
 
@@ -69,10 +69,7 @@ impl Acceptor {
         if let Some(listener) = listener {
             let fd = listener.as_raw_fd();
             drop(listener);
-            self.config
-                .port
-                .monitor
-                .emit(EventKind::Closed, fd as u32, &self.config.address);
+            self.emit(EventKind::Closed, fd, || Ends::bound(&self.config.address));
             // Its children may live on any of the threads.
             self.pool.unlisten(self, deadline);
         }
@@ -86,6 +83,14 @@ impl Acceptor {
         }
     }
 
+    fn emit(&self, kind: EventKind, value: i32, ends: impl FnOnce() -> Ends) {
+        let address = &self.config.address;
+        self.config
+            .port
+            .monitor
+            .emit(kind, value as u32, address, ends);
+    }
+
     pub(super) fn turn(&self, turn: &mut Turn<'_>) -> Next {
         let mut state = lock(&self.state);
         if let Some(until) = state.paused_until {
@@ -97,13 +102,15 @@ impl Acceptor {
         let Some(listener) = &state.listener else {
             return Next::Wait(None); // the command to remove this entry is on its way
         };
-        let monitor = &self.config.port.monitor;
+        let address = &*self.config.address;
         for _ in 0..PER_TURN {
             match listener.accept() {
                 Ok(Some(stream)) => {
-                    Counters::count(&monitor.counters.accepted);
-                    let fd = stream.as_raw_fd() as u32;
-                    monitor.emit(EventKind::Accepted, fd, &self.config.address);
+                    Counters::count(&self.config.port.monitor.counters.accepted);
+                    self.emit(EventKind::Accepted, stream.as_raw_fd(), || Ends {
+                        local: stream.local_endpoint(),
+                        remote: stream.remote_endpoint(),
+                    });
                     if let Ok(thread) = self.pool.choose(self.config.options.affinity) {
                         let session =
                             Session::accepted(&self.config, stream, Arc::clone(thread), turn.now);
@@ -111,15 +118,15 @@ impl Acceptor {
                     }
                 }
                 Ok(None) => {
-                    let refused = Errno::ACCESS.0 as u32;
-                    monitor.emit(EventKind::AcceptFailed, refused, &self.config.address);
+                    let refused = Errno::ACCESS.0;
+                    self.emit(EventKind::AcceptFailed, refused, || Ends::bound(address));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Next::Wait(None);
                 }
                 Err(error) => {
                     let number = error.raw_os_error().unwrap_or(0);
-                    monitor.emit(EventKind::AcceptFailed, number as u32, &self.config.address);
+                    self.emit(EventKind::AcceptFailed, number, || Ends::bound(address));
                     // Trying again at once would only spin, most of all without descriptors left.
                     let until = turn.now + FAILED_PAUSE;
                     state.paused_until = Some(until);

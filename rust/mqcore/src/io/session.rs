@@ -22,12 +22,12 @@
 
 mod dialing;
 mod lease;
+mod notices;
 mod traffic;
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
@@ -38,7 +38,7 @@ use super::command::Command;
 use super::thread::{IoThread, Next, Ready, Turn, deregister};
 use crate::endpoint::{Endpoint, TcpAddress};
 use crate::error::{Errno, Error};
-use crate::monitor::{Counters, EventKind};
+use crate::monitor::{Counters, Ends, EventKind};
 use crate::options::SocketOptions;
 use crate::pattern::{Peer, PipeId, Properties};
 use crate::pipe::{Bound, PipeEnd, Wake, Waker, pipe_pair};
@@ -72,6 +72,8 @@ pub(crate) struct SessionConfig {
 pub(crate) struct Session {
     me: Weak<Session>,
     config: SessionConfig,
+    /// The peer connected to us.
+    accepted: bool,
     thread: Arc<IoThread>,
     /// Its place on the I/O thread; `NOWHERE` until it was adopted.
     key: AtomicUsize,
@@ -81,10 +83,6 @@ pub(crate) struct Session {
 }
 
 const NOWHERE: usize = usize::MAX;
-
-/// Bits of ROUTER_NOTIFY.
-const NOTIFY_CONNECT: i32 = 1;
-const NOTIFY_DISCONNECT: i32 = 2;
 
 /// Bits of RECONNECT_STOP: a connecting session ends when its connection was refused, when it was lost before
 /// the handshake was done, when it is lost after `disconnect`.
@@ -200,6 +198,7 @@ impl Session {
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
+            accepted: dialer.is_none(),
             thread,
             key: AtomicUsize::new(NOWHERE),
             scheduled: AtomicBool::new(false),
@@ -352,13 +351,6 @@ impl Session {
             (next, _) => next,
         }
     }
-
-    fn emit(&self, kind: EventKind, value: u32) {
-        self.config
-            .port
-            .monitor
-            .emit(kind, value, &self.config.address);
-    }
 }
 
 impl PeerLink for Session {
@@ -371,6 +363,17 @@ impl PeerLink for Session {
     fn lend(&self) -> Option<Box<dyn Lease>> {
         let lease = lease::StreamLease::take(self.me.upgrade()?)?;
         Some(Box::new(lease))
+    }
+
+    fn ends(&self) -> Ends {
+        match &lock(&self.core).phase {
+            Phase::Linked(link) => self.ends_of(Some(&link.stream)),
+            _ => self.ends_of(None),
+        }
+    }
+
+    fn is_sending(&self) -> bool {
+        matches!(&lock(&self.core).phase, Phase::Linked(link) if link.connection.transmit_len() > 0)
     }
 }
 
@@ -388,17 +391,6 @@ impl Wake for Session {
             return;
         }
         self.schedule();
-    }
-}
-
-/// Whether an empty message shall tell of peers that come or go: `bit` says which.
-fn wants_notices(config: &SessionConfig, bit: i32) -> bool {
-    let options = &config.options;
-    match config.port.kind {
-        SocketType::Stream => options.stream_notify,
-        // Of a raw connection nobody else would say that it is there.
-        SocketType::Router => options.router_raw || options.router_notify & bit != 0,
-        _ => false,
     }
 }
 
@@ -507,7 +499,7 @@ impl Core {
             dialer.failures = 0;
         }
         Counters::count(&config.port.monitor.counters.handshakes);
-        session.emit(EventKind::HandshakeSucceeded, 0);
+        session.emit_at(EventKind::HandshakeSucceeded, 0, Some(&link.stream));
         let metadata = traffic::metadata(&link.stream, &info);
         if !config.options.hello_msg.is_empty() {
             link.connection
@@ -531,45 +523,6 @@ impl Core {
         self.describe(metadata);
         self.tell_of_arrival(config);
         Ok(())
-    }
-
-    /// An empty message for the application, if it wants to know.
-    fn tell_of_arrival(&mut self, config: &SessionConfig) {
-        if wants_notices(config, NOTIFY_CONNECT) {
-            self.tell(config, Frame::empty());
-        }
-    }
-
-    /// What the application hears when a connection is over whose handshake was done. Of an end that it asked
-    /// for itself only STREAM hears.
-    fn tell_of_loss(&mut self, config: &SessionConfig, asked_for: bool) {
-        if asked_for && config.port.kind != SocketType::Stream {
-            return;
-        }
-        if wants_notices(config, NOTIFY_DISCONNECT) {
-            self.tell(config, Frame::empty());
-        }
-        let words = match self.dialer {
-            None => &config.options.disconnect_msg,
-            Some(_) => &config.options.hiccup_msg,
-        };
-        if !words.is_empty() {
-            self.tell(config, Frame::from(&words[..]));
-        }
-    }
-
-    /// Puts a message into the pipe that no peer sent. In a pipe that outlives its connections it needs room as any
-    /// other: a peer that comes and goes must not fill it for ever.
-    fn tell(&mut self, config: &SessionConfig, words: Frame) {
-        let lasting = pipe_life(config.port.kind, &config.options) == PipeLife::Session;
-        if let Some(pipe) = &mut self.pipe {
-            if lasting && self.dialer.is_some() && !pipe.writer.has_room() {
-                config.port.drops.full.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-            pipe.writer.write(words.into());
-            pipe.writer.flush();
-        }
     }
 
     fn describe(&mut self, metadata: Properties) {
@@ -637,39 +590,11 @@ impl Core {
             return self.die(session, turn);
         };
         self.found = None;
-        let monitor = &session.config.port.monitor;
-        let counters = &monitor.counters;
-        match &loss {
-            Loss::Finished => {}
-            Loss::Gone(error) => {
-                if !link.handshake_done {
-                    let number = error.raw_os_error().unwrap_or(Errno::CONNRESET.0);
-                    session.emit(EventKind::HandshakeFailedNoDetail, number as u32);
-                }
-            }
-            Loss::Refused => {
-                Counters::count(&counters.refused);
-                session.emit(
-                    EventKind::HandshakeFailedNoDetail,
-                    Errno::ADDRINUSE.0 as u32,
-                );
-            }
-            Loss::Peer(error) => {
-                link.say_goodbye();
-                if error.is_timeout() {
-                    Counters::count(&counters.timeouts);
-                    if !link.handshake_done {
-                        session.emit(EventKind::HandshakeFailedNoDetail, Errno::AGAIN.0 as u32);
-                    }
-                } else {
-                    Counters::count(&counters.protocol_errors);
-                    session.emit(EventKind::HandshakeFailedProtocol, error.monitor_code());
-                }
-            }
+        if matches!(loss, Loss::Peer(_)) {
+            link.say_goodbye();
         }
-        Counters::count(&counters.disconnected);
         deregister(turn.registry, &*link.stream);
-        session.emit(EventKind::Disconnected, link.stream.as_raw_fd() as u32);
+        session.emit_loss(&link, &loss);
         let handshake_done = link.handshake_done;
         // The peer's end may be seen first: its answer to ours.
         let asked_for =

@@ -112,6 +112,19 @@ pub struct PipeEnd {
     pub writer: PipeWriter,
 }
 
+/// Tells how full one direction is; whoever holds the ends.
+pub struct Gauge(ring::Gauge<Message>, Arc<Shared>);
+
+impl Gauge {
+    /// Messages in the pipe: while the reader works, up to a batch of credit too many.
+    pub fn queued(&self) -> usize {
+        match &self.1.newest {
+            None => self.0.queued(),
+            Some(newest) => usize::from(lock(newest).is_some()),
+        }
+    }
+}
+
 /// A new one-way pipe.
 pub fn pipe(bound: Bound) -> (PipeWriter, PipeReader) {
     let send = bound.send.unwrap_or(NO_SHARE);
@@ -250,6 +263,11 @@ impl PipeWriter {
         self.shared.reader_asleep.load(Ordering::Relaxed)
     }
 
+    /// For whoever wants to know how full the pipe is.
+    pub fn gauge(&self) -> Gauge {
+        Gauge(self.ring.gauge(), Arc::clone(&self.shared))
+    }
+
     /// Messages in the pipe, as far as this end knows: never too few.
     pub fn queued(&mut self) -> usize {
         self.ring.queued_now()
@@ -377,6 +395,11 @@ impl PipeReader {
     #[inline]
     pub fn is_closed(&self) -> bool {
         self.shared.writer_closed.load(Ordering::Acquire)
+    }
+
+    /// For whoever wants to know how full the pipe is.
+    pub fn gauge(&self) -> Gauge {
+        Gauge(self.ring.gauge(), Arc::clone(&self.shared))
     }
 
     /// Whether a read would find a message, without falling asleep over it.

@@ -85,6 +85,9 @@ pub(super) struct Reader<T> {
     published: usize,
 }
 
+/// Sees how long the queue is; touches no item.
+pub(super) struct Gauge<T>(Arc<Shared<T>>);
+
 // SAFETY: the raw chunk pointer is this end's own cursor into memory that `shared` keeps alive.
 unsafe impl<T: Send> Send for Writer<T> {}
 // SAFETY: as for the writer.
@@ -162,6 +165,11 @@ impl<T> Writer<T> {
     #[inline]
     pub(super) fn is_published(&self) -> bool {
         self.published == self.position
+    }
+
+    /// For whoever wants to know how long the queue is.
+    pub(super) fn gauge(&self) -> Gauge<T> {
+        Gauge(Arc::clone(&self.shared))
     }
 
     /// Items in the queue, as far as this end knows: never too few.
@@ -273,10 +281,24 @@ impl<T> Reader<T> {
         self.shared.taken.store(self.position, Ordering::Release);
     }
 
+    /// For whoever wants to know how long the queue is.
+    pub(super) fn gauge(&self) -> Gauge<T> {
+        Gauge(Arc::clone(&self.shared))
+    }
+
     /// Items that could be taken now.
     #[inline]
     pub(super) fn available(&self) -> usize {
         self.shared.published.load(Ordering::Acquire) - self.position
+    }
+}
+
+impl<T> Gauge<T> {
+    /// Published items of which the reader has not told yet that it took them.
+    pub(super) fn queued(&self) -> usize {
+        // In this order the difference is never negative.
+        let taken = self.0.taken.load(Ordering::Acquire);
+        self.0.published.load(Ordering::Acquire) - taken
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Socket, closed};
 use crate::endpoint::Endpoint;
 use crate::error::{Errno, Error, Result};
 use crate::io::{Acceptor, Session, SessionConfig};
-use crate::monitor::EventKind;
+use crate::monitor::{Ends, EventKind};
 use crate::options::SocketOptions;
 use crate::port::{Tend, next_id};
 use crate::sync::lock;
@@ -65,10 +65,16 @@ impl Socket {
                 .split_once("://")
                 .map_or(endpoint, |(_, rest)| rest);
             let number = error.errno().0 as u32;
-            inner.port.monitor.emit(EventKind::BindFailed, number, text);
+            let monitor = &inner.port.monitor;
+            monitor.emit(EventKind::BindFailed, number, text, || {
+                Ends::bound(endpoint)
+            });
         })?;
         let fd = std::os::fd::AsRawFd::as_raw_fd(&listener) as u32;
-        inner.port.monitor.emit(EventKind::Listening, fd, &resolved);
+        let monitor = &inner.port.monitor;
+        monitor.emit(EventKind::Listening, fd, &resolved, || {
+            Ends::bound(&resolved)
+        });
         let config = self.session_config(id, &resolved, options);
         let acceptor = Acceptor::new(listener, config, thread, pool);
         self.bond(id, resolved, BondKind::Bind(Arc::clone(&acceptor)))

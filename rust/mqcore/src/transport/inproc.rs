@@ -10,6 +10,7 @@ use std::time::Instant;
 use mqcore_proto::Frame;
 
 use crate::error::{Errno, Error, Result};
+use crate::monitor::Ends;
 use crate::pattern::{Peer, PipeId};
 use crate::pipe::{Bound, PipeEnd, pipe_pair};
 use crate::port::{Link, Port, next_id};
@@ -60,6 +61,10 @@ struct Far {
 }
 
 impl Link for Far {
+    fn ends(&self) -> Ends {
+        Ends::default()
+    }
+
     fn end(&self, _deadline: Option<Instant>) {
         if let Some(port) = self.port.upgrade() {
             port.forget(self.pipe);

@@ -31,8 +31,8 @@ pub(crate) use tcp::{check_busy_poll, choose};
 /// A connection's bytes.
 #[derive(Debug)]
 pub enum Stream {
-    /// Over TCP.
-    Tcp(TcpStream),
+    /// Over TCP, and with whom: the system forgets that of a connection that was reset.
+    Tcp(TcpStream, SocketAddr),
     /// Over a Unix domain socket.
     Unix(UnixStream),
 }
@@ -85,18 +85,15 @@ impl Stream {
     /// Over ipc it always has. `None` if the system does not tell.
     pub fn is_delivered(&self) -> Option<bool> {
         match self {
-            Self::Tcp(stream) => backlog::is_empty(stream),
+            Self::Tcp(stream, _) => backlog::is_empty(stream),
             Self::Unix(_) => Some(true),
         }
     }
 
-    /// The `Peer-Address` property: the IP address, or `localhost:uid:gid:pid`. Empty if the peer is gone.
+    /// The `Peer-Address` property: the IP address, or `localhost:uid:gid:pid`.
     pub fn peer_description(&self) -> String {
         match self {
-            Self::Tcp(stream) => match stream.peer_addr() {
-                Ok(peer) => peer.ip().to_canonical().to_string(),
-                Err(_) => String::new(),
-            },
+            Self::Tcp(_, peer) => peer.ip().to_canonical().to_string(),
             Self::Unix(stream) => match credentials(stream) {
                 Ok(peer) => format!("localhost:{}:{}:{}", peer.uid(), peer.gid(), peer.pid()),
                 Err(_) => String::new(),
@@ -107,15 +104,15 @@ impl Stream {
     /// This side's endpoint, for events; without an address if it has none any more.
     pub fn local_endpoint(&self) -> String {
         match self {
-            Self::Tcp(stream) => tcp_text(stream.local_addr().ok()),
+            Self::Tcp(stream, _) => tcp_text(stream.local_addr().ok()),
             Self::Unix(stream) => ipc_text(stream.local_addr().ok()),
         }
     }
 
-    /// The peer's endpoint, for events; without an address if it has none (any more).
+    /// The peer's endpoint, for events; without an address if it has none.
     pub fn remote_endpoint(&self) -> String {
         match self {
-            Self::Tcp(stream) => tcp_text(stream.peer_addr().ok()),
+            Self::Tcp(_, peer) => tcp_text(Some(*peer)),
             Self::Unix(stream) => ipc_text(stream.peer_addr().ok()),
         }
     }
@@ -124,7 +121,7 @@ impl Stream {
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Tcp(stream) => stream.as_fd(),
+            Self::Tcp(stream, _) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
         }
     }
@@ -318,21 +315,18 @@ pub fn start_connect(
 }
 
 /// Ends a connect whose stream became writable. WouldBlock: not there yet; any other error is a failed attempt.
-pub fn finish_connect(stream: &Stream) -> io::Result<()> {
-    if let Some(error) = SockRef::from(stream).take_error()? {
+pub fn finish_connect(stream: &mut Stream) -> io::Result<()> {
+    if let Some(error) = SockRef::from(&*stream).take_error()? {
         return Err(error);
     }
-    let peer = match stream {
-        Stream::Tcp(stream) => stream.peer_addr().map(drop),
+    let arrived = match stream {
+        Stream::Tcp(stream, peer) => tcp::finish_connect(stream, peer),
         Stream::Unix(stream) => stream.peer_addr().map(drop),
     };
-    match peer {
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-            Err(io::ErrorKind::WouldBlock.into())
-        }
-        Err(error) => Err(error),
-        Ok(()) => tcp::refuse_self_connection(stream),
-    }
+    arrived.map_err(|error| match error.kind() {
+        io::ErrorKind::NotConnected => io::ErrorKind::WouldBlock.into(),
+        _ => error,
+    })
 }
 
 /// Sets what all stream sockets have in common.

@@ -73,14 +73,19 @@ impl TcpAcceptor {
 
     pub(super) fn accept(&self) -> io::Result<Option<Stream>> {
         let (socket, peer) = SockRef::from(&self.listener).accept4(SOCK_NONBLOCK | SOCK_CLOEXEC)?;
-        let peer = peer.as_socket().map(|peer| peer.ip());
+        let Some(peer) = peer.as_socket() else {
+            return Ok(None); // a tcp listener has no other peers
+        };
         let allowed = self.filters.is_empty()
-            || peer.is_some_and(|peer| self.filters.iter().any(|network| network.contains(peer)));
+            || self
+                .filters
+                .iter()
+                .any(|network| network.contains(peer.ip()));
         if !allowed {
             return Ok(None);
         }
         tune_connection(&SockRef::from(&socket), &self.options)?;
-        Ok(Some(Stream::Tcp(socket.into())))
+        Ok(Some(Stream::Tcp(socket.into(), peer)))
     }
 }
 
@@ -304,20 +309,20 @@ pub(super) fn start_connect(
         Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.0) => true,
         Err(error) => return Err(error),
     };
-    let stream = Stream::Tcp(TcpStream::from(socket));
+    let (stream, mut peer) = (TcpStream::from(socket), address);
     if !in_progress {
-        refuse_self_connection(&stream)?;
+        finish_connect(&stream, &mut peer)?;
     }
-    Ok((stream, in_progress))
+    Ok((Stream::Tcp(stream, peer), in_progress))
 }
 
+/// Learns who the peer is (a connect to 0.0.0.0 has found another). NotConnected: the connection is not there yet.
+///
 /// A connect to a port of this machine where nobody listens may get that very port as its source, and then
 /// talk to itself: as good as refused.
-pub(super) fn refuse_self_connection(stream: &Stream) -> io::Result<()> {
-    let Stream::Tcp(stream) = stream else {
-        return Ok(());
-    };
-    if stream.local_addr()? == stream.peer_addr()? {
+pub(super) fn finish_connect(stream: &TcpStream, peer: &mut SocketAddr) -> io::Result<()> {
+    *peer = stream.peer_addr()?;
+    if stream.local_addr()? == *peer {
         return Err(io::Error::from_raw_os_error(Errno::CONNREFUSED.0));
     }
     Ok(())

@@ -66,10 +66,10 @@ fn resolved(text: &str) -> ResolvedAddress {
 }
 
 fn connect(text: &str, options: &SocketOptions) -> io::Result<Stream> {
-    let (stream, in_progress) = start_connect(&resolved(text), options)?;
+    let (mut stream, in_progress) = start_connect(&resolved(text), options)?;
     if in_progress {
         await_ready(&stream, PollFlags::OUT);
-        finish_connect(&stream)?;
+        finish_connect(&mut stream)?;
     }
     Ok(stream)
 }

@@ -81,7 +81,7 @@ impl Core {
         if self.has_nothing_to_send() {
             return self.die(session, turn);
         }
-        let Phase::Dialing { stream, deadline } = &self.phase else {
+        let Phase::Dialing { stream, deadline } = &mut self.phase else {
             return Next::Wait(None);
         };
         let deadline = *deadline;
@@ -229,7 +229,8 @@ impl Core {
         }
         let config = &session.config;
         Counters::count(&config.port.monitor.counters.connected);
-        session.emit(EventKind::Connected, stream.as_raw_fd() as u32);
+        let fd = stream.as_raw_fd() as u32;
+        session.emit_at(EventKind::Connected, fd, Some(&stream));
         let mut link = Link::new(stream, config, false, turn.now);
         // The event that told of the connection may have told of its end too, and comes only once.
         link.ready = Ready {
