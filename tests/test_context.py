@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import gc
 import importlib
 import os
@@ -119,6 +120,62 @@ def test_unknown_socket_types_are_refused(context: Any, kind: Any, expected: str
     with pytest.raises((zmq.ZMQError, TypeError)) as caught:
         context.socket(kind)
     assert type(caught.value).__name__ == expected
+
+
+def io_threads_of(start: Any) -> list[int]:
+    """The kernel's ids of the threads that `start` brings up."""
+    before = set(os.listdir("/proc/self/task"))
+    start()
+    return [int(thread) for thread in set(os.listdir("/proc/self/task")) - before]
+
+
+def test_io_threads_run_under_the_policy_that_was_asked_for(context: Any) -> None:
+    context.set(zmq.THREAD_SCHED_POLICY, os.SCHED_BATCH)
+    threads = io_threads_of(lambda: context.socket(zmq.PULL).bind("tcp://127.0.0.1:*"))
+    assert os.SCHED_BATCH in {os.sched_getscheduler(thread) for thread in threads}
+
+
+def test_io_threads_have_the_priority_that_was_asked_for(context: Any) -> None:
+    context.set(zmq.THREAD_SCHED_POLICY, os.SCHED_RR)
+    context.set(zmq.THREAD_PRIORITY, 3)
+    allowed = subprocess.run(["chrt", "--rr", "3", "true"], capture_output=True, check=False)
+    if allowed.returncode:
+        if zmq.__name__ == "mqcore":
+            with pytest.raises(zmq.ZMQError, match="SCHED_RR and priority 3") as caught:
+                context.socket(zmq.PULL).bind("tcp://127.0.0.1:*")
+            assert caught.value.errno == errno.EPERM
+        return
+    threads = io_threads_of(lambda: context.socket(zmq.PULL).bind("tcp://127.0.0.1:*"))
+    run = [(os.sched_getscheduler(thread), os.sched_getparam(thread)) for thread in threads]
+    assert (os.SCHED_RR, os.sched_param(3)) in run
+
+
+@pytest.mark.deviation
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"THREAD_AFFINITY_CPU_ADD": 1023}, "processors"),
+        ({"THREAD_SCHED_POLICY": os.SCHED_FIFO, "THREAD_PRIORITY": 100}, "SCHED_FIFO"),
+    ],
+)
+def test_threads_that_cannot_run_as_asked_for_are_an_error_at_the_first_bind(
+    context: Any, options: dict[str, int], reason: str
+) -> None:
+    for name, value in options.items():
+        context.set(getattr(zmq, name), value)
+    socket = context.socket(zmq.PULL)
+    for _ in range(2):
+        with pytest.raises(zmq.ZMQError, match=reason) as caught:
+            socket.bind("tcp://127.0.0.1:*")
+        assert caught.value.errno == zmq.EINVAL
+    socket.bind("inproc://needs-no-thread")
+
+
+@pytest.mark.deviation
+def test_unknown_policy_is_refused_with_those_there_are(context: Any) -> None:
+    with pytest.raises(zmq.ZMQError, match="SCHED_BATCH") as caught:
+        context.set(zmq.THREAD_SCHED_POLICY, 77)
+    assert caught.value.errno == zmq.EINVAL
 
 
 def test_closed_context_makes_no_sockets() -> None:

@@ -5,6 +5,7 @@
 
 mod context;
 mod table;
+mod threads;
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -14,7 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -117,14 +117,24 @@ impl IoPool {
             resolver: Arc::clone(resolver),
         });
         let own = Arc::clone(&thread);
-        let pinning = options.clone();
+        let wanted = options.threads.clone();
+        let (settled, outcome) = mpsc::sync_channel(1);
+        let waits = !wanted.is_default();
         let join = std::thread::Builder::new()
             .name(options.io_thread_name(index))
             .spawn(move || {
-                // An affinity that the system does not take leaves the thread where it is.
-                let _ = pinning.pin_current_thread();
-                Loop::new(own, poll).run();
+                let result = wanted.settle_current_thread();
+                let runs = result.is_ok();
+                let _ = settled.send(result); // nobody listens where nothing can fail
+                if runs {
+                    Loop::new(own, poll).run();
+                }
             })?;
+        if waits {
+            outcome
+                .recv()
+                .unwrap_or_else(|_| Err(Errno::AGAIN.into()))?;
+        }
         self.threads.push(thread);
         lock(&self.joins).push(join);
         Ok(())

@@ -1,7 +1,6 @@
 //! Context options: set by number before the first socket; later changes reach later sockets only.
 
-use std::collections::BTreeSet;
-
+use super::threads::ThreadOptions;
 use crate::error::{Errno, Error, Result};
 
 const IO_THREADS: i32 = 1;
@@ -31,8 +30,8 @@ pub struct ContextOptions {
     pub max_sockets: usize,
     /// MAX_MSGSZ: stored for whoever asks; sockets have MAXMSGSIZE.
     pub max_msgsz: i32,
-    /// THREAD_AFFINITY_CPU_ADD and _REMOVE: processors of the I/O threads; empty is all.
-    pub cpus: BTreeSet<usize>,
+    /// The other THREAD_ options but for the name.
+    pub threads: ThreadOptions,
     /// THREAD_NAME_PREFIX: put before the names of the threads, if it was set.
     pub thread_name_prefix: Option<i32>,
     /// ZERO_COPY_RECV: received messages may share the receive buffer.
@@ -49,7 +48,7 @@ impl Default for ContextOptions {
             io_threads: 1,
             max_sockets: 1023,
             max_msgsz: i32::MAX,
-            cpus: BTreeSet::new(),
+            threads: ThreadOptions::default(),
             thread_name_prefix: None,
             zero_copy_recv: true,
             ipv6: false,
@@ -59,8 +58,7 @@ impl Default for ContextOptions {
 }
 
 impl ContextOptions {
-    /// Sets option number `option`. EINVAL: unknown, read-only or out of range; ENOTSUP: mqcore does not
-    /// have it yet.
+    /// Sets option number `option`. EINVAL: unknown, read-only or out of range.
     pub fn set(&mut self, option: i32, value: i32) -> Result<()> {
         match option {
             IO_THREADS => {
@@ -69,18 +67,23 @@ impl ContextOptions {
             MAX_SOCKETS => {
                 self.max_sockets = within("MAX_SOCKETS", value, 1, MOST_SOCKETS)? as usize;
             }
-            SOCKET_LIMIT => return scheduling("THREAD_PRIORITY", value),
-            THREAD_SCHED_POLICY => return scheduling("THREAD_SCHED_POLICY", value),
+            SOCKET_LIMIT => {
+                self.threads.priority = Some(within("THREAD_PRIORITY", value, 0, i32::MAX)?);
+            }
+            THREAD_SCHED_POLICY => {
+                ThreadOptions::check_policy(value)?;
+                self.threads.policy = Some(value);
+            }
             MAX_MSGSZ => self.max_msgsz = within("MAX_MSGSZ", value, 0, i32::MAX)?,
             MSG_T_SIZE => return Err(invalid("MSG_T_SIZE is read-only".into())),
             THREAD_AFFINITY_CPU_ADD => {
                 let last = nix::sched::CpuSet::count() as i32 - 1;
                 let cpu = within("THREAD_AFFINITY_CPU_ADD", value, 0, last)?;
-                self.cpus.insert(cpu as usize);
+                self.threads.cpus.insert(cpu as usize);
             }
             THREAD_AFFINITY_CPU_REMOVE => {
                 let cpu = within("THREAD_AFFINITY_CPU_REMOVE", value, 0, i32::MAX)?;
-                if !self.cpus.remove(&(cpu as usize)) {
+                if !self.threads.cpus.remove(&(cpu as usize)) {
                     return Err(invalid(format!(
                         "THREAD_AFFINITY_CPU_REMOVE: processor {cpu} was not added before"
                     )));
@@ -128,28 +131,6 @@ impl ContextOptions {
         name.truncate(15); // ASCII throughout
         name
     }
-
-    /// Keeps the calling thread on the processors of THREAD_AFFINITY_CPU_ADD: for an I/O thread, at its
-    /// start. EINVAL when the machine has none of them.
-    pub fn pin_current_thread(&self) -> Result<()> {
-        if self.cpus.is_empty() {
-            return Ok(());
-        }
-        let refused = |error: nix::errno::Errno| {
-            Error::new(
-                Errno(error as i32),
-                format!(
-                    "the I/O thread cannot be kept on the processors {:?}",
-                    self.cpus
-                ),
-            )
-        };
-        let mut set = nix::sched::CpuSet::new();
-        for cpu in &self.cpus {
-            set.set(*cpu).map_err(refused)?;
-        }
-        nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set).map_err(refused)
-    }
 }
 
 fn invalid(detail: String) -> Error {
@@ -174,16 +155,6 @@ fn within(name: &str, value: i32, low: i32, high: i32) -> Result<i32> {
 /// Any positive number is true.
 fn truth(name: &str, value: i32) -> Result<bool> {
     Ok(within(name, value, 0, i32::MAX)? != 0)
-}
-
-fn scheduling(name: &str, value: i32) -> Result<()> {
-    within(name, value, 0, i32::MAX)?;
-    Err(Error::new(
-        Errno::NOTSUP,
-        format!(
-            "{name} cannot be set to {value}: mqcore leaves the scheduling of its threads to the system"
-        ),
-    ))
 }
 
 #[cfg(test)]
@@ -244,6 +215,8 @@ mod tests {
             (MAX_SOCKETS, 0),
             (MAX_SOCKETS, 65_536),
             (SOCKET_LIMIT, -1),
+            (THREAD_SCHED_POLICY, -1),
+            (THREAD_SCHED_POLICY, 4),
             (MAX_MSGSZ, -1),
             (MSG_T_SIZE, 64),
             (THREAD_AFFINITY_CPU_ADD, -1),
@@ -258,32 +231,9 @@ mod tests {
             assert_eq!(error.errno(), Errno::INVAL, "context option {option}");
             assert!(error.detail().is_some());
         }
-        assert_eq!(
-            options.set(THREAD_SCHED_POLICY, 1).unwrap_err().errno(),
-            Errno::NOTSUP
-        );
         assert_eq!(options, ContextOptions::default());
         for option in [THREAD_SCHED_POLICY, THREAD_AFFINITY_CPU_ADD, 0, 11] {
             assert_eq!(options.get(option).unwrap_err().errno(), Errno::INVAL);
         }
-    }
-
-    #[test]
-    fn io_thread_stays_on_the_processors_that_were_added() {
-        let allowed = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).unwrap();
-        let cpu = (0..nix::sched::CpuSet::count())
-            .find(|cpu| allowed.is_set(*cpu).unwrap())
-            .unwrap();
-        let mut options = ContextOptions::default();
-        options.set(THREAD_AFFINITY_CPU_ADD, cpu as i32).unwrap();
-        std::thread::spawn(move || {
-            options.pin_current_thread().unwrap();
-            let now = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).unwrap();
-            for other in 0..nix::sched::CpuSet::count() {
-                assert_eq!(now.is_set(other).unwrap(), other == cpu);
-            }
-        })
-        .join()
-        .unwrap();
     }
 }
