@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import queue
 import random
+import socket as plain_socket
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -271,3 +275,167 @@ def test_nothing_is_missed_in_the_long_run(sockets: Any, background: Any, transp
             left -= 1
     join()
     assert got == expected
+
+
+# Descriptors.
+
+
+@pytest.fixture
+def plain() -> Any:
+    """Two ends of a plain stream."""
+    ends = plain_socket.socketpair()
+    yield ends
+    for end in ends:
+        end.close()
+
+
+def test_descriptor_is_reported_until_it_is_read(plain: Any) -> None:
+    a, b = plain
+    poller = poller_of((b, zmq.POLLIN))
+    assert poller.poll(0) == []
+    for _ in range(3):
+        a.send(b"123")
+        for _ in range(3):
+            assert poller.poll(10_000) == [(b.fileno(), zmq.POLLIN)]
+            assert poller.poll(0) == [(b.fileno(), zmq.POLLIN)]
+            b.recv(1)
+        assert poller.poll(0) == []
+
+
+def test_descriptor_with_room_is_reported_until_it_is_full(plain: Any) -> None:
+    a, b = plain
+    a.setblocking(False)
+    poller = poller_of((a.fileno(), zmq.POLLOUT))
+    sent = 0
+    while poller.poll(0):
+        with contextlib.suppress(BlockingIOError):
+            sent += a.send(bytes(10_000))
+    assert sent > 10_000
+    while sent:
+        sent -= len(b.recv(1 << 20))
+    assert poller.poll(10_000) == [(a.fileno(), zmq.POLLOUT)]
+
+
+def test_message_and_descriptor_wake_the_same_poll(
+    sockets: Any, plain: Any, background: Any
+) -> None:
+    a, b = plain
+    push, pull = sockets.pair(zmq.PUSH, zmq.PULL, "tcp")
+    poller = poller_of((b, zmq.POLLIN), (pull, zmq.POLLIN))
+    turns: queue.Queue[Any] = queue.Queue()
+
+    def other() -> None:
+        while (act := turns.get()) is not None:
+            act()
+
+    done = background(other)
+    for _ in range(200):
+        turns.put(lambda: a.send(b"x"))
+        assert poller.poll(10_000) == [(b.fileno(), zmq.POLLIN)]
+        b.recv(1)
+        turns.put(lambda: push.send(b"x"))
+        assert poller.poll(10_000) == [(pull, zmq.POLLIN)]
+        pull.recv()
+    turns.put(None)
+    done()
+
+
+def test_readiness_comes_in_the_order_of_registration(sockets: Any, plain: Any) -> None:
+    a, b = plain
+    push, pull = sockets.pair(zmq.PUSH, zmq.PULL)
+    poller = poller_of((b, zmq.POLLIN), (pull, zmq.POLLIN), (a, zmq.POLLOUT))
+    a.send(b"x")
+    push.send(b"x")
+    expected = [(b.fileno(), zmq.POLLIN), (pull, zmq.POLLIN), (a.fileno(), zmq.POLLOUT)]
+    assert poller.poll(10_000) == expected
+
+
+def test_descriptor_can_be_registered_by_number_and_by_object(plain: Any) -> None:
+    a, b = plain
+    poller = poller_of((b, zmq.POLLIN), (b.fileno(), zmq.POLLOUT))
+    a.send(b"x")
+    both = [(b.fileno(), zmq.POLLIN), (b.fileno(), zmq.POLLOUT)]
+    assert poller.poll(10_000) == both
+    poller.unregister(b)
+    assert poller.poll(10_000) == both[1:]
+    poller.modify(b.fileno(), zmq.POLLIN)
+    assert poller.poll(10_000) == both[:1]
+    poller.unregister(b.fileno())
+    assert poller.poll(0) == []
+
+
+def test_plain_file_is_always_ready(tmp_path: Any) -> None:
+    with open(tmp_path / "file", "wb") as file:
+        poller = poller_of((file, zmq.POLLIN | zmq.POLLOUT))
+        for _ in range(3):
+            assert poller.poll(None) == [(file.fileno(), zmq.POLLIN | zmq.POLLOUT)]
+
+
+def test_descriptor_that_was_closed_is_an_error() -> None:
+    a, b = plain_socket.socketpair()
+    poller = poller_of((b.fileno(), zmq.POLLIN))
+    assert poller.poll(0) == []
+    number = b.fileno()
+    b.close()
+    for _ in range(3):
+        assert poller.poll(10_000) == [(number, zmq.POLLERR)]
+    a.close()
+
+
+def test_descriptor_with_the_number_of_one_that_was_closed_is_polled(plain: Any) -> None:
+    first, second = plain_socket.socketpair()
+    number = second.fileno()
+    poller = poller_of((number, zmq.POLLIN))
+    assert poller.poll(0) == []
+    second.close()
+    os.dup2(plain[1].fileno(), number)
+    plain[0].send(b"x")
+    assert poller.poll(10_000) == [(number, zmq.POLLIN)]
+    os.close(number)
+    first.close()
+
+
+def test_hang_up_is_reported_until_the_descriptor_is_unregistered(plain: Any) -> None:
+    poller = poller_of((plain[1], zmq.POLLIN))
+    plain[0].close()
+    for _ in range(3):
+        ((number, events),) = poller.poll(10_000)
+        assert number == plain[1].fileno() and events & zmq.POLLIN
+    poller.unregister(plain[1])
+    assert poller.poll(0) == []
+
+
+def test_poll_of_a_descriptor_ends_at_its_deadline_and_hears_signals(
+    plain: Any, alarm: Any
+) -> None:
+    poller = poller_of((plain[1], zmq.POLLIN))
+    assert poller.poll(20) == []
+    alarm(0.05)
+    with pytest.raises(KeyboardInterrupt):
+        poller.poll(10_000)
+
+
+@pytest.mark.deviation
+def test_what_a_poll_of_descriptors_costs_does_not_grow_with_the_idle_ones() -> None:
+    """Of 500 descriptors one is ready: the others are not even asked about."""
+    ends = [plain_socket.socketpair() for _ in range(500)]
+    poller = poller_of(*((b, zmq.POLLIN) for _, b in ends))
+    assert poller.poll(0) == []
+    a, b = ends[250]
+
+    def cost() -> int:
+        """System calls cannot be counted here; the processor's time can, against another poller's."""
+        before = time.thread_time_ns()
+        for _ in range(200):
+            a.send(b"x")
+            assert poller.poll(10_000) == [(b.fileno(), zmq.POLLIN)]
+            b.recv(1)
+        return time.thread_time_ns() - before
+
+    many = min(cost() for _ in range(5))
+    poller = poller_of((b, zmq.POLLIN))
+    one = min(cost() for _ in range(5))
+    assert many < 3 * one, "500 would cost about fifty times as much"
+    for pair in ends:
+        for end in pair:
+            end.close()

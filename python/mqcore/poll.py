@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from mqcore import _core
@@ -12,8 +13,9 @@ from mqcore.constants import POLLERR, POLLIN, POLLOUT
 class Poller:
     """A list of sockets and descriptors with the events wanted of each.
 
-    A socket, a descriptor number or any object with `fileno()` can be registered. With sockets alone a poll costs
-    as much as there are sockets with news, however many are registered. Not for use by several threads at once.
+    A socket, a descriptor number or any object with `fileno()` can be registered. What a poll costs grows with what
+    has news, not with what is registered. A descriptor that is closed while it is registered is reported with POLLERR,
+    after a second at the latest. Not for use by several threads at once.
     """
 
     sockets: list[tuple[Any, int]]
@@ -21,9 +23,9 @@ class Poller:
     _map: dict[Any, int]
     _set: _core.PollSet
     _keys: dict[Any, int]
-    """The sockets that the set watches, with their keys there."""
+    """What the set watches, with its keys there."""
     _watched: dict[int, Any]
-    """The other way round."""
+    """What a poll reports for a key: the socket, or the number of the descriptor."""
 
     def __init__(self) -> None:
         self.sockets = []
@@ -68,12 +70,20 @@ class Poller:
             self._set.remove(key)
 
     def _watch(self, socket: Any, flags: int) -> None:
-        """Has the engine watch it, if it is a socket that is open."""
+        """Has the engine watch it. What cannot be watched, like a closed socket, is left for `poll` to judge."""
+        key = None
+        reported = socket
         if isinstance(socket, _core.Socket):
             key = self._set.insert(socket, flags)
-            if key is not None:
-                self._keys[socket] = key
-                self._watched[key] = socket
+        else:
+            if not isinstance(socket, int):
+                with contextlib.suppress(Exception):
+                    reported = socket.fileno()
+            if isinstance(reported, int) and abs(reported) < 1 << 31:
+                key = self._set.insert_fd(reported, flags)
+        if key is not None:
+            self._keys[socket] = key
+            self._watched[key] = reported
 
     def poll(self, timeout: float | int | None = None) -> list[tuple[Any, int]]:
         """Waits at most `timeout` milliseconds for events; None and negative: for ever.

@@ -1,12 +1,13 @@
-//! `_core.PollSet`: the sockets of a `Poller`, watched by the engine.
+//! `_core.PollSet`: the sockets and descriptors of a `Poller`, watched by the engine.
 
+use mqcore::Errno;
 use pyo3::prelude::*;
 
 use crate::handle::generation;
 use crate::poll::{deadline, interruptible};
 use crate::socket::Socket;
 
-/// Sockets that are watched together; see `mqcore.Poller`.
+/// Sockets and descriptors that are watched together; see `mqcore.Poller`.
 #[pyclass(frozen, module = "mqcore._core")]
 pub(crate) struct PollSet {
     /// Invariant: `Some` until the drop.
@@ -42,7 +43,12 @@ impl PollSet {
         Some(self.set()?.insert(engine.clone(), flags))
     }
 
-    /// Wants other events of the socket that `key` stands for.
+    /// Watches a descriptor for the events `flags`, in the same way.
+    fn insert_fd(&self, fd: i32, flags: i32) -> Option<usize> {
+        self.set()?.insert_fd(fd, flags).ok()
+    }
+
+    /// Wants other events of what `key` stands for.
     fn modify(&self, key: usize, flags: i32) {
         if let Some(set) = self.set() {
             set.modify(key, flags);
@@ -57,7 +63,7 @@ impl PollSet {
     }
 
     /// Waits at most `timeout` milliseconds (None: for ever): keys and events, in the order of the keys. None
-    /// in a forked child.
+    /// in a forked child, and while another thread waits for the descriptors.
     #[pyo3(signature = (timeout=None))]
     fn poll(
         &self,
@@ -66,7 +72,10 @@ impl PollSet {
     ) -> PyResult<Option<Vec<(usize, i32)>>> {
         let deadline = deadline(timeout)?;
         match self.set() {
-            Some(set) => interruptible(py, || set.poll(deadline)).map(Some),
+            Some(set) => interruptible(py, || match set.poll(deadline) {
+                Err(error) if error.errno() == Errno::BUSY => Ok(None),
+                result => result.map(Some),
+            }),
             None => Ok(None),
         }
     }

@@ -1,6 +1,7 @@
 //! The ZeroMQ engine of mqcore: contexts, sockets, patterns and transports, without libzmq.
 
 mod context;
+mod descriptors;
 pub mod endpoint;
 mod error;
 pub mod io;

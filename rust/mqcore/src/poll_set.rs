@@ -1,22 +1,27 @@
-//! Waiting for many sockets again and again: what a poll costs grows with the sockets that have news, not with
-//! those that are watched.
+//! Waiting for many sockets and descriptors again and again: what a poll costs grows with those that have news, not
+//! with those that are watched.
 //!
 //! A socket is looked at when something happened that may have made it ready, and as long as it is ready.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::os::fd::RawFd;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use crate::error::{Errno, Result};
+use crate::descriptors::{Descriptors, Sleeper};
+use crate::error::{Errno, Error, Result};
 use crate::signals::{Alarm, NewsList, Watcher};
 use crate::socket::Socket;
 use crate::sync::{Woken, lock};
 
-/// Sockets that are watched together. Any thread may use it at any time.
+/// Sockets and descriptors that are watched together. Any thread may use it at any time, but only one can wait for
+/// descriptors.
 #[derive(Default)]
 pub struct PollSet {
     news: Arc<NewsList>,
     items: Mutex<Items>,
+    /// Made for the first one.
+    descriptors: OnceLock<Descriptors>,
 }
 
 #[derive(Default)]
@@ -25,11 +30,21 @@ struct Items {
     next: usize,
 }
 
-struct Item {
-    socket: Socket,
-    watcher: Arc<Watcher>,
-    /// The wanted bits.
-    events: i32,
+enum Item {
+    Socket {
+        socket: Socket,
+        watcher: Arc<Watcher>,
+        /// The wanted bits.
+        events: i32,
+    },
+    Fd(RawFd),
+}
+
+impl Items {
+    fn key(&mut self) -> usize {
+        self.next += 1;
+        self.next - 1
+    }
 }
 
 impl PollSet {
@@ -42,8 +57,7 @@ impl PollSet {
     /// Watches `socket` for `events` (POLLIN, POLLOUT); returns the key that stands for it. Keys rise.
     pub fn insert(&self, socket: Socket, events: i32) -> usize {
         let mut items = lock(&self.items);
-        let key = items.next;
-        items.next += 1;
+        let key = items.key();
         let watcher = Arc::new(Watcher::new(Alarm::List {
             list: Arc::clone(&self.news),
             key,
@@ -51,7 +65,7 @@ impl PollSet {
         }));
         socket.signals().watch(&watcher);
         watcher.list(); // it may be ready already
-        let item = Item {
+        let item = Item::Socket {
             socket,
             watcher,
             events,
@@ -60,28 +74,90 @@ impl PollSet {
         key
     }
 
-    /// Wants other events of the socket that `key` stands for.
-    pub fn modify(&self, key: usize, events: i32) {
-        if let Some(item) = lock(&self.items).by_key.get_mut(&key) {
-            item.events = events;
-            item.watcher.list();
+    /// Watches a descriptor for `events` (POLLIN, POLLOUT, POLLPRI, POLLERR); returns the key that stands for it. A
+    /// negative one is never ready, one that is closed is in error, after a second at the latest.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, ENOMEM for the first one.
+    pub fn insert_fd(&self, fd: RawFd, events: i32) -> Result<usize> {
+        let descriptors = self.descriptors()?;
+        let mut items = lock(&self.items);
+        let key = items.key();
+        items.by_key.insert(key, Item::Fd(fd));
+        descriptors.want(fd, key, events);
+        self.news.signal();
+        Ok(key)
+    }
+
+    fn descriptors(&self) -> Result<&Descriptors> {
+        if self.descriptors.get().is_none() {
+            let (descriptors, waker) = Descriptors::new()?;
+            // Somebody may have been quicker: its waker is the list's as well.
+            if self.descriptors.set(descriptors).is_ok() {
+                self.news.set_alarm(waker);
+            }
+        }
+        Ok(self
+            .descriptors
+            .get()
+            .expect("set above and never taken out"))
+    }
+
+    /// Wants other events of what `key` stands for.
+    pub fn modify(&self, key: usize, wanted: i32) {
+        match lock(&self.items).by_key.get_mut(&key) {
+            Some(Item::Socket {
+                events, watcher, ..
+            }) => {
+                *events = wanted;
+                watcher.list();
+            }
+            Some(Item::Fd(fd)) => {
+                if let Some(descriptors) = self.descriptors.get() {
+                    descriptors.want(*fd, key, wanted);
+                    self.news.signal();
+                }
+            }
+            None => {}
         }
     }
 
     /// Watches it no more.
     pub fn remove(&self, key: usize) {
         let removed = lock(&self.items).by_key.remove(&key);
-        if let Some(item) = removed {
-            item.socket.signals().unwatch(&item.watcher);
+        match removed {
+            Some(Item::Socket {
+                socket, watcher, ..
+            }) => socket.signals().unwatch(&watcher),
+            Some(Item::Fd(fd)) => {
+                if let Some(descriptors) = self.descriptors.get() {
+                    descriptors.forget(fd, key);
+                }
+            }
+            None => {}
         }
     }
 
-    /// Waits until sockets are ready: their keys, in order, and the bits that are there. None after the
-    /// deadline (`None`: never).
+    /// Waits until something is ready: the keys, in order, and the bits that are there. None are after the deadline
+    /// (`None`: never).
     ///
     /// # Errors
-    /// EINTR after a signal handler ran on this thread; ETERM, ENOTSOCK for a socket that ended.
+    /// EINTR after a signal handler ran on this thread; ETERM, ENOTSOCK for a socket that ended; EBUSY if there are
+    /// descriptors and another thread waits for them.
     pub fn poll(&self, deadline: Option<Instant>) -> Result<Vec<(usize, i32)>> {
+        let Some(descriptors) = self.descriptors.get() else {
+            return self.poll_sockets(deadline);
+        };
+        let Some(mut sleeper) = descriptors.sleeper() else {
+            return Err(Error::new(
+                Errno::BUSY,
+                "another thread waits for the descriptors of this poller",
+            ));
+        };
+        self.poll_all(descriptors, &mut sleeper, deadline)
+    }
+
+    fn poll_sockets(&self, deadline: Option<Instant>) -> Result<Vec<(usize, i32)>> {
         loop {
             let seen = self.news.event.epoch();
             let ready = self.look()?;
@@ -97,16 +173,43 @@ impl PollSet {
         }
     }
 
+    fn poll_all(
+        &self,
+        descriptors: &Descriptors,
+        sleeper: &mut Sleeper,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<(usize, i32)>> {
+        loop {
+            let seen = self.news.event.epoch();
+            let mut ready = self.look()?;
+            let some = !ready.is_empty();
+            self.news.set_asleep(!some);
+            let looked = descriptors.look(sleeper, deadline, || {
+                some || self.news.event.epoch() != seen
+            });
+            self.news.set_asleep(false);
+            let (found, woken) = looked?;
+            ready.extend(found);
+            ready.sort_unstable();
+            match woken {
+                _ if !ready.is_empty() => return Ok(ready),
+                Woken::Signalled => {}
+                Woken::Interrupted => return Err(Errno::INTR.into()),
+                Woken::TimedOut => return self.look(),
+            }
+        }
+    }
+
     /// That of the most patient socket.
     fn patience(&self) -> Duration {
         if !self.news.may_be_patient() {
             return Duration::ZERO;
         }
         let items = lock(&self.items);
-        let patience = items
-            .by_key
-            .values()
-            .map(|item| item.socket.signals().patience());
+        let patience = items.by_key.values().map(|item| match item {
+            Item::Socket { socket, .. } => socket.signals().patience(),
+            Item::Fd(_) => Duration::ZERO,
+        });
         patience.max().unwrap_or_default()
     }
 
@@ -118,20 +221,25 @@ impl PollSet {
         let mut ready = Vec::new();
         let mut failed = None;
         for key in keys {
-            let Some(item) = items.by_key.get(&key) else {
+            let Some(Item::Socket {
+                socket,
+                watcher,
+                events,
+            }) = items.by_key.get(&key)
+            else {
                 continue;
             };
-            item.watcher.unlist();
+            watcher.unlist();
             if failed.is_some() {
-                item.watcher.list(); // for the next time
+                watcher.list(); // for the next time
                 continue;
             }
-            match item.socket.readiness(item.events) {
+            match socket.readiness(*events) {
                 Ok(0) => continue,
                 Ok(events) => ready.push((key, events)),
                 Err(error) => failed = Some(error),
             }
-            item.watcher.list();
+            watcher.list();
         }
         match failed {
             None => Ok(ready),
@@ -143,7 +251,12 @@ impl PollSet {
 impl Drop for PollSet {
     fn drop(&mut self) {
         for item in lock(&self.items).by_key.values() {
-            item.socket.signals().unwatch(&item.watcher);
+            if let Item::Socket {
+                socket, watcher, ..
+            } = item
+            {
+                socket.signals().unwatch(watcher);
+            }
         }
     }
 }

@@ -66,8 +66,6 @@ pub(crate) struct Watcher {
 pub(crate) enum Alarm {
     /// Nothing: it sleeps on the event.
     None,
-    /// It sleeps in an epoll, for descriptors too.
-    Epoll(mio::Waker),
     /// It sleeps in a poll, for a connection too.
     Bell(Bell),
     /// It watches many sockets, and only wants to look at those with news: this one's place on its list.
@@ -85,12 +83,38 @@ pub(crate) struct NewsList {
     keys: Mutex<Vec<usize>>,
     /// Whether a watched socket has ever been patient: then ask them.
     patient: AtomicBool,
+    /// Who watches descriptors too sleeps in an epoll, and says so.
+    alarm: OnceLock<mio::Waker>,
+    asleep: AtomicBool,
 }
 
 impl NewsList {
     /// Takes the list. Who is on it stays marked as listed until [`Watcher::unlist`].
     pub(crate) fn take(&self) -> Vec<usize> {
         std::mem::take(&mut lock(&self.keys))
+    }
+
+    /// From now on who sleeps may do so where `waker` wakes.
+    pub(crate) fn set_alarm(&self, waker: mio::Waker) {
+        let _ = self.alarm.set(waker);
+    }
+
+    /// Tells whether somebody sleeps where the alarm wakes. Look at the event afterwards.
+    pub(crate) fn set_asleep(&self, asleep: bool) {
+        self.asleep.store(asleep, Ordering::SeqCst);
+        fence(Ordering::SeqCst); // against the one in `signal`
+    }
+
+    /// Wakes who sleeps.
+    pub(crate) fn signal(&self) {
+        self.event.signal();
+        if let Some(alarm) = self.alarm.get() {
+            fence(Ordering::SeqCst);
+            if self.asleep.load(Ordering::SeqCst) {
+                // Fails only when the epoll is gone, and the poller with it.
+                let _ = alarm.wake();
+            }
+        }
     }
 
     /// Whether one of the sockets may want that a waiter looks on before it sleeps.
@@ -113,7 +137,7 @@ impl Watcher {
             && !listed.swap(true, Ordering::SeqCst)
         {
             lock(&list.keys).push(*key);
-            list.event.signal();
+            list.signal();
         }
     }
 
@@ -132,8 +156,6 @@ impl Watcher {
         self.event.signal();
         match &self.alarm {
             Alarm::None | Alarm::List { .. } => {}
-            // Fails only when the epoll is gone, and the poller with it.
-            Alarm::Epoll(waker) => drop(waker.wake()),
             Alarm::Bell(bell) => bell.ring(),
         }
     }
