@@ -99,7 +99,7 @@ def endpoint(tmp_path):
     return make_endpoint
 
 
-SUITES = {"interop", "hostile", "behaviour"}
+SUITES = {"interop", "hostile", "behaviour", "conformance"}
 
 
 def pytest_collection_modifyitems(items):

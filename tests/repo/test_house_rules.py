@@ -320,3 +320,24 @@ def test_no_test_sleeps_to_pass():
         if name not in allowed and re.search(r"\btime\.sleep\(", file.read_text()):
             offences.append(name)
     assert not offences, "\n".join(offences)
+
+
+CHECKLIST = ROOT / "tests" / "conformance" / "CHECKLIST.md"
+
+
+def named_tests() -> list[tuple[str, str]]:
+    """The tests that the check list names: file and function."""
+    found = []
+    file = ""
+    for path, name in re.findall(r"`([\w/.]*)::(\w+)`", CHECKLIST.read_text()):
+        file = path or file
+        found.append((file, name))
+    return found
+
+
+def test_every_test_of_the_check_list_exists() -> None:
+    named = named_tests()
+    assert len(named) > 300
+    texts = {file: (ROOT / "tests" / file).read_text() for file, _ in named}
+    missing = [f"{file}::{name}" for file, name in named if f"def {name}(" not in texts[file]]
+    assert not missing

@@ -297,9 +297,13 @@ impl Frame {
         }
     }
 
-    /// Whether clones of the frame share the payload, instead of each having its own.
+    /// Whether others hold the payload too: clones of the frame, or whose buffer it is.
     pub fn is_shared(&self) -> bool {
-        !matches!(self.0, Repr::Inline(_))
+        match &self.0 {
+            Repr::Inline(_) => false,
+            Repr::Shared(bytes) => !bytes.is_unique(),
+            Repr::Owned(owner) => Arc::strong_count(owner) > 1,
+        }
     }
 
     /// A payload that is kept inside the frame, with what stands behind it there, and its length: a

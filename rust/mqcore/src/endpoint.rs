@@ -191,11 +191,25 @@ fn tcp(text: &str, address: &str, purpose: Use) -> Result<TcpEndpoint> {
                 "{text:?}: a source address (;) is for connect only"
             )));
         }
-        Some((source, address)) => (Some(host_and_port(text, source, Use::Bind)?), address),
+        Some((source, address)) => (Some(source_of(text, source)?), address),
     };
     Ok(TcpEndpoint {
         source,
         address: host_and_port(text, address, purpose)?,
+    })
+}
+
+/// Where a connection comes from: as for a bind, and the port may be missing.
+fn source_of(text: &str, source: &str) -> Result<TcpAddress> {
+    let has_port = source.rsplit_once(':').is_some_and(|(host, port)| {
+        !port.ends_with(']') && (!host.contains(':') || host.ends_with(']'))
+    });
+    if has_port {
+        return host_and_port(text, source, Use::Bind);
+    }
+    Ok(TcpAddress {
+        host: host_of(text, source, Use::Bind)?,
+        port: 0,
     })
 }
 
@@ -229,7 +243,7 @@ fn host_of(text: &str, host: &str, purpose: Use) -> Result<TcpHost> {
             "{text:?} has no host in front of the port"
         )));
     }
-    if host == "*" {
+    if host == "*" || host == "[*]" {
         return match purpose {
             Use::Bind => Ok(TcpHost::Any),
             Use::Connect => Err(invalid(format!(
@@ -340,7 +354,7 @@ mod tests {
             ("tcp://eth0:0;10.0.0.1:5", EINVAL, OK),
             ("tcp://10.0.0.9:5000;host:5", EINVAL, OK),
             ("tcp://*:*;host:5", EINVAL, OK),
-            ("tcp://10.0.0.9;host:5", EINVAL, EINVAL),
+            ("tcp://10.0.0.9;host:5", EINVAL, OK),
             ("tcp://;host:5", EINVAL, EINVAL),
             ("tcp://10.0.0.9:1;", EINVAL, EINVAL),
             ("tcp://a:1;b:2;c:3", EINVAL, EINVAL),

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use mqcore_proto::{Frame, SocketType};
 
+use crate::error::{Errno, Error, Result};
 use crate::monitor::{Ends, EventKind, Monitor};
 use crate::pattern::{Command, Drops, Peer, PipeId, is_split};
 use crate::pipe::{Gauge, PipeEnd};
@@ -174,6 +175,20 @@ impl Port {
             ids.owners.insert(name.clone(), pipe);
         }
         Some(name)
+    }
+
+    /// EADDRINUSE if `name` is a routing id in use that is not to be handed over.
+    pub(crate) fn check_free(&self, name: &[u8]) -> Result<()> {
+        if self.names_peers()
+            && !self.handover.load(Ordering::Relaxed)
+            && lock(&self.ids).owners.contains_key(&Frame::from(name))
+        {
+            return Err(Error::new(
+                Errno::ADDRINUSE,
+                "CONNECT_ROUTING_ID is the routing id of a live peer; choose another",
+            ));
+        }
+        Ok(())
     }
 
     /// An automatic routing id for a connection that is yet to be made.

@@ -338,7 +338,11 @@ impl Socket {
             Live::LastEndpoint => {
                 OptionValue::Bytes(lock(&inner.bonds).last_endpoint.clone().into_bytes())
             }
-            Live::Mechanism | Live::ThreadSafe | Live::TopicsCount => OptionValue::Int(0),
+            Live::TopicsCount => OptionValue::Int(match inner.kind {
+                SocketType::Sub => lock(&inner.incoming).fresh(inner)?.topics(),
+                _ => lock(&inner.outgoing).fresh(inner)?.topics(),
+            } as i64),
+            Live::Mechanism | Live::ThreadSafe => OptionValue::Int(0),
         })
     }
 

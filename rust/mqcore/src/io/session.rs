@@ -603,7 +603,7 @@ impl Core {
         if handshake_done {
             self.tell_of_loss(&session.config, asked_for);
         }
-        if self.dialer.is_none() || matches!(loss, Loss::Finished) {
+        if self.dialer.is_none() || matches!(loss, Loss::Finished) || self.has_nothing_to_send() {
             return self.die(session, turn);
         }
         let config = &session.config;

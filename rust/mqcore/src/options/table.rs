@@ -541,7 +541,7 @@ fn add_metadata(options: &mut SocketOptions, property: &[u8]) -> Result<(), Stri
     // RFC 23: name-char = ALPHA | DIGIT | "-" | "_" | "." | "+"
     let named = name.len() > 2
         && name.len() <= 255
-        && name[..2].eq_ignore_ascii_case(b"X-")
+        && name.starts_with(b"X-")
         && name
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.+".contains(byte));

@@ -19,6 +19,9 @@ pub(super) trait Joint: Send + 'static {
     fn try_send(&mut self, message: Message) -> Result<(), (Refusal, Message)>;
     fn flush(&mut self) {}
     fn writable(&mut self) -> bool;
+    fn topics(&mut self) -> usize {
+        0
+    }
     fn try_recv(&mut self, last: &mut Option<Arc<Peer>>) -> Result<Message, Refusal>;
     fn readable(&mut self) -> bool;
 }
@@ -59,6 +62,10 @@ impl<S: Joint> Outgoing for Sending<S> {
 
     fn writable(&mut self) -> bool {
         lock(&self.0).writable()
+    }
+
+    fn topics(&mut self) -> usize {
+        lock(&self.0).topics()
     }
 }
 

@@ -141,6 +141,11 @@ pub trait Outgoing: Send {
 
     /// Whether the socket polls as writable (column "POLLOUT" of the socket types).
     fn writable(&mut self) -> bool;
+
+    /// How many topics the peers subscribed to (TOPICS_COUNT); for XSUB, how many the application did.
+    fn topics(&mut self) -> usize {
+        0
+    }
 }
 
 /// The half that receives.
@@ -159,6 +164,11 @@ pub trait Incoming: Send {
 
     /// Whether [`try_recv`](Self::try_recv) would give a message; may take one in and keep it.
     fn readable(&mut self) -> bool;
+
+    /// How many topics the application subscribed to (TOPICS_COUNT).
+    fn topics(&mut self) -> usize {
+        0
+    }
 
     /// Who sent the message received last; `None` before the first and for notices without a sender.
     fn last_peer(&self) -> Option<&Arc<Peer>>;

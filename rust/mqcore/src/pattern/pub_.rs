@@ -62,6 +62,11 @@ impl Outgoing for Pub {
         self.take_in();
         true
     }
+
+    fn topics(&mut self) -> usize {
+        self.take_in();
+        self.publisher.topics()
+    }
 }
 
 #[cfg(all(test, not(loom)))]

@@ -165,6 +165,11 @@ impl Publisher {
         }
     }
 
+    /// How many different prefixes somebody holds.
+    pub(super) fn topics(&self) -> usize {
+        self.subscriptions.index.topics()
+    }
+
     /// Takes in one message of one peer, in turn; false if there was none.
     pub(super) fn take_in(&mut self, mut news: impl FnMut(News<'_>)) -> bool {
         let Self {

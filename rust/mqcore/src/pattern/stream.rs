@@ -12,7 +12,7 @@ use super::{
 };
 
 const NOT_A_PAIR: Refusal = Refusal::Invalid(
-    "a STREAM message is two parts: the connection's routing id, then the data (empty data closes it)",
+    "a STREAM message is pairs of parts: a connection's routing id, then its data (empty data closes it)",
 );
 
 struct Sending {
@@ -60,14 +60,27 @@ impl Outgoing for Sending {
     }
 
     fn try_send(&mut self, message: Message) -> Result<(), (Refusal, Message)> {
-        if message.part_count() != 2 {
+        if message.part_count() == 2 {
+            if let Err(refusal) = self.check_route(message.first()) {
+                return Err((refusal, message));
+            }
+            if let (id, Some(data)) = message.pop_front() {
+                self.connections.write(&id, data);
+            }
+            return Ok(());
+        }
+        if message.part_count() % 2 == 1 {
             return Err((NOT_A_PAIR, message));
         }
-        if let Err(refusal) = self.check_route(message.first()) {
-            return Err((refusal, message));
+        let frames = message.into_frames();
+        for id in frames.iter().step_by(2) {
+            if let Err(refusal) = self.check_route(id) {
+                return Err((refusal, Message::from_frames(frames)));
+            }
         }
-        if let (id, Some(data)) = message.pop_front() {
-            self.connections.write(&id, data);
+        let mut frames = frames.into_iter();
+        while let (Some(id), Some(data)) = (frames.next(), frames.next()) {
+            self.connections.write(&id, data.into());
         }
         Ok(())
     }

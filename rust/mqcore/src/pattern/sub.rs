@@ -49,6 +49,10 @@ impl Incoming for Sub {
         self.subscriber.readable()
     }
 
+    fn topics(&mut self) -> usize {
+        self.subscriber.topics()
+    }
+
     fn last_peer(&self) -> Option<&Arc<Peer>> {
         self.last.as_ref()
     }

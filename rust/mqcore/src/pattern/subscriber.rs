@@ -69,6 +69,11 @@ impl Subscriber {
         }
     }
 
+    /// How many different prefixes are subscribed to.
+    pub(super) fn topics(&self) -> usize {
+        self.prefixes.len()
+    }
+
     /// Sends a message to every peer that has room.
     pub(super) fn send_to_all(&mut self, message: &Message, drops: &Drops) {
         self.peers.distribute_to_all(message, drops);

@@ -179,6 +179,8 @@ pub(super) struct TooMany;
 pub(super) struct PeerIndex {
     /// The peers of each prefix, in order.
     tree: PrefixTree<Vec<u32>>,
+    /// Prefixes that have peers.
+    topics: usize,
     /// By peer: what it subscribed to.
     peers: Vec<Subscriptions>,
     limit: usize,
@@ -200,6 +202,7 @@ impl Default for PeerIndex {
     fn default() -> Self {
         Self {
             tree: PrefixTree::default(),
+            topics: 0,
             peers: Vec::new(),
             limit: DEFAULT_LIMIT,
         }
@@ -239,6 +242,7 @@ impl PeerIndex {
         let at = self.tree.find_or_insert(prefix);
         let holders = &mut self.tree.nodes[at].value;
         let first = holders.is_empty();
+        self.topics += usize::from(first);
         if let Err(place) = holders.binary_search(&peer) {
             holders.insert(place, peer);
             own.nodes.insert(at as u32);
@@ -260,6 +264,7 @@ impl PeerIndex {
             let own = &mut self.peers[peer as usize];
             own.nodes.remove(&(at as u32));
             own.bytes -= cost(prefix);
+            self.topics -= usize::from(holders.is_empty());
         }
         let last = holders.is_empty();
         self.tree.prune(at);
@@ -276,10 +281,16 @@ impl PeerIndex {
             let node = &mut self.tree.nodes[at];
             if let Ok(place) = node.value.binary_search(&peer) {
                 node.value.remove(place);
+                self.topics -= usize::from(node.value.is_empty());
             }
             each(&node.prefix, node.value.is_empty());
             self.tree.prune(at);
         }
+    }
+
+    /// How many different prefixes somebody subscribed to.
+    pub(super) fn topics(&self) -> usize {
+        self.topics
     }
 
     /// Puts the peers with a prefix of `topic` into `matched`, each once and in order.
@@ -384,6 +395,11 @@ impl CountedSet {
             .iter()
             .map_while(|&(length, _)| topic.get(..length))
             .any(|start| start.is_empty() || self.counts.contains_key(start))
+    }
+
+    /// How many different prefixes there are.
+    pub(super) fn len(&self) -> usize {
+        self.counts.len()
     }
 
     /// Each prefix once.

@@ -126,6 +126,11 @@ impl Joint for Xpub {
         self.publisher.flush();
     }
 
+    fn topics(&mut self) -> usize {
+        self.take_in();
+        self.publisher.topics()
+    }
+
     fn writable(&mut self) -> bool {
         self.take_in();
         true

@@ -69,6 +69,10 @@ impl Joint for Xsub {
         Ok(())
     }
 
+    fn topics(&mut self) -> usize {
+        self.subscriber.topics()
+    }
+
     fn writable(&mut self) -> bool {
         true
     }

@@ -98,6 +98,9 @@ impl Socket {
         if once && !is_inproc && self.is_connected_to(endpoint) {
             return Ok(()); // a second connection to the same place would halve its share, not double it
         }
+        if let Some(name) = &lock(&inner.options).connect_routing_id {
+            inner.port.check_free(name)?;
+        }
         let id = next_id();
         if let Endpoint::Inproc(name) = &parsed {
             self.check_inproc()?;

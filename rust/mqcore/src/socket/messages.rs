@@ -568,6 +568,8 @@ impl Sending {
         more: bool,
     ) -> std::result::Result<(), NotSent<Frame>> {
         let first = self.parts.is_empty();
+        // A STREAM message is two parts, whatever the second says of others.
+        let more = more && (first || inner.kind != SocketType::Stream);
         let half = match self.fresh(inner) {
             Ok(half) => half,
             Err(error) => return Err((error, part)),
@@ -594,12 +596,12 @@ impl Sending {
             Err((refusal, message)) => {
                 let mut parts = message.into_frames();
                 let part = parts.pop().unwrap_or_default();
-                if first || refusal == Refusal::Again {
+                if first || (refusal == Refusal::Again && inner.port.peer_count() > 0) {
                     // Another thread's message took the room that the first part found: once more.
                     self.parts = parts;
                     return Err((refused(inner.kind, refusal), part));
                 }
-                // The peer went away in the middle: the message is dropped as a whole.
+                // The peers went away in the middle: the message is dropped as a whole.
                 inner.port.drops.unroutable.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }

@@ -22,7 +22,7 @@ use rustix::net::{
 };
 use socket2::SockRef;
 
-use crate::endpoint::{Endpoint, IpcAddress, TcpAddress, TcpEndpoint};
+use crate::endpoint::{Endpoint, IpcAddress, TcpAddress, TcpEndpoint, TcpHost};
 use crate::error::{Errno, Error, Result};
 use crate::options::SocketOptions;
 
@@ -228,7 +228,7 @@ pub fn bound_text(endpoint: &Endpoint, options: &SocketOptions) -> Option<String
         Endpoint::Inproc(_) => Some(endpoint.to_string()),
         Endpoint::Ipc(IpcAddress::Wildcard) => None,
         Endpoint::Ipc(_) => Some(endpoint.to_string()),
-        Endpoint::Tcp(tcp) if tcp.address.port == 0 => None,
+        Endpoint::Tcp(tcp) if tcp.address.port == 0 || tcp.address.host == TcpHost::Any => None,
         Endpoint::Tcp(tcp) => tcp::local_address(&tcp.address, options.ipv6, tcp::Names::LookUp)
             .ok()
             .map(|address| tcp_text(Some(address))),

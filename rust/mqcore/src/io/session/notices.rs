@@ -87,10 +87,10 @@ impl Core {
         }
     }
 
-    /// What the application hears when a connection is over whose handshake was done. Of an end that it asked
-    /// for itself only STREAM hears.
+    /// What the application hears when a connection is over whose handshake was done: of an end that it asked
+    /// for itself, nothing.
     pub(super) fn tell_of_loss(&mut self, config: &SessionConfig, asked_for: bool) {
-        if asked_for && config.port.kind != SocketType::Stream {
+        if asked_for {
             return;
         }
         if wants_notices(config, NOTIFY_DISCONNECT) {

@@ -1,0 +1,1 @@
+"""Conversations with real ZeroMQ peers in other processes, and with raw ones."""
