@@ -16,7 +16,7 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 export CARGO_BUILD_JOBS := $(JOBS)
 # The tools of the house, pinned so that a new release of one cannot fail a build that passed yesterday.
 TOOLS := "maturin>=1.9,<2" ruff==0.17.6 mypy==2.4.1
-PYTHON_SOURCES := $(wildcard python tests benches demo)
+PYTHON_SOURCES := $(wildcard python tests benches demo soak)
 
 VENV_READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
@@ -62,7 +62,7 @@ lint: venv ## Check format, clippy, ruff and mypy
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	$(BIN)/ruff format --check $(PYTHON_SOURCES)
 	$(BIN)/ruff check $(PYTHON_SOURCES)
-	$(BIN)/mypy --strict python/mqcore demo benches
+	$(BIN)/mypy --strict python/mqcore demo benches soak
 
 .PHONY: test
 test: lint ## Everything: lint, Rust tests, model checks, build, pytest (the same in CI)
@@ -105,6 +105,11 @@ bench-publish: venv ## Write the latest results into BENCHMARKS.md, charts into 
 loom: ## Model-check the ring under every order of its atomic operations
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
 		cargo test --locked -p mqcore --release --lib loom
+
+SOAK_SECONDS ?= 600
+.PHONY: soak
+soak: build ## Every pattern through faults of the network for SOAK_SECONDS (600), with every promise checked
+	$(BIN)/python -m soak --seconds $(SOAK_SECONDS)
 
 FUZZ_SECONDS ?= 30
 .PHONY: fuzz
