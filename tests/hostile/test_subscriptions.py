@@ -1,7 +1,9 @@
 """Rows 2, 9 and 10 of the hostile list: subscribers that subscribe too long, too much, or talk back."""
 
+import contextlib
+
 import pytest
-from peers.raw import RawPeer, command, frame
+from peers.raw import RawListener, RawPeer, command, frame
 from peers.subject import ours, zmq
 from peers.waiting import eventually, resident
 from peers.watch import Watch, counter
@@ -67,6 +69,38 @@ def test_subscription_bytes_of_one_peer_are_limited(make):
             pub.send([b"so that the publisher looks at its subscriptions"])
         another_subscriber_still_works(pub, where)
     assert resident() - before < 150 * MIB
+
+
+@ours
+@pytest.mark.timeout(120)
+def test_publisher_that_was_subscribed_to_too_much_connects_again(make):
+    """The connection is closed, and the endpoint lives on."""
+    pub = make("PUB", RECONNECT_IVL=10)
+    with RawListener() as listener:
+        pub.connect(listener.endpoint)
+        with listener.accept() as greedy:
+            greedy.handshake(b"SUB")
+            eventually(lambda: pub.socket.statistics()["peers"] == 1)
+            pieces = (
+                b"".join(
+                    command(b"SUBSCRIBE", b"%d/%d/" % (n, m) + b"p" * 1000) for m in range(1000)
+                )
+                for n in range(200)
+            )
+            with contextlib.suppress(ConnectionError):
+                for piece in pieces:
+                    greedy.send(piece)
+                    pub.send([b"news"])
+            eventually(lambda: pub.send([b"news"]) or pub.socket.statistics()["peers"] == 0)
+        with listener.accept() as honest:
+            honest.handshake(b"SUB")
+            honest.send(command(b"SUBSCRIBE", b"honest"))
+
+            def heard() -> bool:
+                pub.send([b"honest news"])
+                return not honest.is_silent(0.02)
+
+            eventually(heard)
 
 
 @ours

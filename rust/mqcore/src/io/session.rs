@@ -79,6 +79,8 @@ pub(crate) struct Session {
     key: AtomicUsize,
     /// A command to run it is on its way.
     scheduled: AtomicBool,
+    /// The application has left the endpoint; the command to end may still be on its way.
+    leaving: AtomicBool,
     core: Mutex<Core>,
 }
 
@@ -202,6 +204,7 @@ impl Session {
             thread,
             key: AtomicUsize::new(NOWHERE),
             scheduled: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             core: Mutex::new(Core {
                 phase,
                 dialer,
@@ -265,6 +268,11 @@ impl Session {
     /// Asks it to end: what is queued goes out until `deadline` (`None`: for ever).
     pub(crate) fn end_by(self: &Arc<Self>, deadline: Option<Instant>) {
         self.thread.post(Command::End(Arc::clone(self), deadline));
+    }
+
+    /// The application leaves the endpoint, and will ask it to end: no further attempt without need.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
     }
 
     /// Begins to live on its thread.
@@ -599,11 +607,12 @@ impl Core {
         // The peer's end may be seen first: its answer to ours.
         let asked_for =
             matches!(loss, Loss::Finished) || link.outward_closed || self.ending.is_some();
+        let raw = link.raw;
         drop(link);
         if handshake_done {
             self.tell_of_loss(&session.config, asked_for);
         }
-        if self.dialer.is_none() || matches!(loss, Loss::Finished) || self.has_nothing_to_send() {
+        if self.was_the_last(session, &loss, raw) {
             return self.die(session, turn);
         }
         let config = &session.config;
@@ -621,6 +630,23 @@ impl Core {
             return self.die(session, turn);
         }
         self.wait(session, turn)
+    }
+
+    /// Whether no connection shall follow the one that was lost.
+    fn was_the_last(&mut self, session: &Session, loss: &Loss, raw: bool) -> bool {
+        if self.dialer.is_none() {
+            return true;
+        }
+        let config = &session.config;
+        let left = session.leaving.load(Ordering::Relaxed);
+        match loss {
+            // A pattern that refused the peer for what it sent closes the pipe too: the endpoint lives on.
+            Loss::Finished => {
+                let lasting = pipe_life(config.port.kind, &config.options) == PipeLife::Session;
+                left || lasting || raw || self.ending.is_some() || config.port.is_closed()
+            }
+            _ => left && self.has_nothing_to_send(),
+        }
     }
 
     fn drop_pipe(&mut self, session: &Session) {

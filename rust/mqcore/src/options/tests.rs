@@ -449,7 +449,15 @@ fn metadata_is_kept_by_name_and_checked() {
     for ((name, value), (expected_name, expected)) in options.metadata.iter().zip(expected) {
         assert_eq!((name.as_str(), value.as_slice()), (expected_name, expected));
     }
-    for text in ["", "abc", "Job:one", "x-job:one", "X-:one", "X-Job:", "X-J b:one"] {
+    for text in [
+        "",
+        "abc",
+        "Job:one",
+        "x-job:one",
+        "X-:one",
+        "X-Job:",
+        "X-J b:one",
+    ] {
         assert_eq!(
             refused(Push, 95, &bytes(text.as_bytes())).errno(),
             Errno::INVAL,

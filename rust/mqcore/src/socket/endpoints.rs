@@ -194,6 +194,7 @@ impl Socket {
                 inner.port.detach_endpoint(bond.id, deadline);
             }
             BondKind::Connect(session) => {
+                session.leave();
                 inner.port.detach_endpoint(bond.id, deadline);
                 session.end_by(deadline);
             }
