@@ -382,6 +382,16 @@ def test_descriptor_that_was_closed_is_an_error() -> None:
     a.close()
 
 
+def test_closed_descriptor_is_found_by_polls_that_do_not_wait_too() -> None:
+    a, b = plain_socket.socketpair()
+    poller = poller_of((b.fileno(), zmq.POLLIN))
+    assert poller.poll(0) == []
+    number = b.fileno()
+    b.close()
+    assert eventually(lambda: poller.poll(0)) == [(number, zmq.POLLERR)]
+    a.close()
+
+
 def test_descriptor_with_the_number_of_one_that_was_closed_is_polled(plain: Any) -> None:
     first, second = plain_socket.socketpair()
     number = second.fileno()

@@ -1,7 +1,7 @@
 //! Plain descriptors among what is watched: an epoll that keeps its registrations.
 //!
 //! The epoll tells of changes. A descriptor that was ready is asked about again by registering it anew; one that was
-//! not costs nothing. A descriptor that was closed leaves the epoll without a word: before somebody sleeps, all are
+//! not costs nothing. A descriptor that was closed leaves the epoll without a word: when somebody looks, all are
 //! registered anew if that was not done for a second, so that it is found, or what has its number now.
 
 use std::collections::HashMap;
@@ -115,14 +115,12 @@ impl Descriptors {
         let mut constant = lock(&self.table).ask_again(&self.registry);
         let now = Instant::now();
         let mut until = deadline;
-        if !constant && deadline.is_none_or(|deadline| deadline > now) {
-            if now.saturating_duration_since(sleeper.checked) >= TRUST {
-                constant = lock(&self.table).check(&self.registry);
-                sleeper.checked = now;
-            } else {
-                let check = sleeper.checked + TRUST;
-                until = Some(deadline.map_or(check, |deadline| deadline.min(check)));
-            }
+        if now.saturating_duration_since(sleeper.checked) >= TRUST {
+            constant = lock(&self.table).check(&self.registry);
+            sleeper.checked = now;
+        } else {
+            let check = sleeper.checked + TRUST;
+            until = Some(deadline.map_or(check, |deadline| deadline.min(check)));
         }
         let timeout = if constant || stay_awake() {
             Some(Duration::ZERO)
