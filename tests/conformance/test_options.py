@@ -12,8 +12,9 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peers.filler import filler
 from peers.raw import RawPeer
-from peers.subject import is_ours, zmq
+from peers.subject import is_ours, ours, zmq
 from peers.waiting import eventually
 from peers.watch import Watch
 
@@ -544,3 +545,38 @@ def test_any_value_of_any_option_of_a_context_is_taken_or_refused(number, value)
             except zmq.ZMQError:
                 pass
         assert not context.closed
+
+
+@ours  # what the reference leaves between its queue and the kernel is little by default
+@pytest.mark.parametrize("batch", [1, 1000])
+def test_batch_of_sending_bounds_what_is_encoded_ahead(make, batch):
+    """A peer that does not read: what is taken beyond SNDHWM is in the kernel, or encoded."""
+
+    def taken(**options: int) -> int:
+        push = make("PUSH", SNDHWM=10, SNDBUF=4096, SNDTIMEO=0, **options)
+        address = push.bind("tcp://127.0.0.1:*")
+        with RawPeer.connect(address, receive_buffer=4096) as peer:
+            peer.handshake(b"PULL")
+            count, refused = 0, 0
+            while refused < 20:
+                try:
+                    push.socket.send(b"0123456789")
+                    count, refused = count + 1, 0
+                except zmq.Again:
+                    refused += not push.socket.poll(50, zmq.POLLOUT)
+            return count
+
+    assert taken() - taken(OUT_BATCH_SIZE=batch) > 5_000
+
+
+@pytest.mark.parametrize("batch", [1, 100, 1 << 20])
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+def test_messages_of_any_size_pass_with_batches_of_any_size(make, endpoint, transport, batch):
+    pull = make("PULL", IN_BATCH_SIZE=batch, OUT_BATCH_SIZE=batch)
+    push = make("PUSH", IN_BATCH_SIZE=batch, OUT_BATCH_SIZE=batch)
+    push.connect(pull.bind(endpoint(transport)))
+    assert push.socket.get(zmq.OUT_BATCH_SIZE) == batch
+    messages = [[filler(size, seed=size)] for size in (0, 1, 9, 255, 256, 8192, 70_000, 300_000)]
+    for _ in range(3):
+        push.send(*messages)
+        assert pull.receive(len(messages)) == messages

@@ -265,10 +265,10 @@ pub struct SocketOptions {
     pub bindtodevice: Vec<u8>,
     /// USE_FD: a listening descriptor for the next binds.
     pub use_fd: Option<i32>,
-    /// IN_BATCH_SIZE: bytes read at once.
-    pub in_batch_size: usize,
-    /// OUT_BATCH_SIZE: bytes encoded at once.
-    pub out_batch_size: usize,
+    /// IN_BATCH_SIZE: most bytes read at once, but for the body of a long message; `None` is what suits mqcore.
+    pub in_batch_size: Option<usize>,
+    /// OUT_BATCH_SIZE: no further message is encoded while so many bytes wait to be sent; as above.
+    pub out_batch_size: Option<usize>,
     /// METADATA: names (`X-...`) and values added to READY. Invariant: names differ, without regard to case.
     pub metadata: Vec<(String, Vec<u8>)>,
     /// CONNECT_ROUTING_ID: the next connect takes it out.
@@ -345,8 +345,8 @@ impl SocketOptions {
             priority: 0,
             bindtodevice: Vec::new(),
             use_fd: None,
-            in_batch_size: 8192,
-            out_batch_size: 8192,
+            in_batch_size: None,
+            out_batch_size: None,
             metadata: Vec::new(),
             connect_routing_id: None,
             router_handover: false,

@@ -372,7 +372,8 @@ impl Port {
             .filter(|(link, queued)| *queued > 0 || link.is_sending())
             .map(|(link, queued)| {
                 let Ends { local, remote } = link.ends();
-                let place = if remote.is_empty() { local } else { remote };
+                let place = [remote, local].into_iter().find(|end| !end.is_empty());
+                let place = place.unwrap_or_else(|| "a peer in this process".to_owned());
                 match queued {
                     0 => format!("part of a message for {place}"),
                     1 => format!("1 message for {place}"),

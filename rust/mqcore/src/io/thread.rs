@@ -59,7 +59,7 @@ pub(crate) struct IoThread {
 /// What a session may use during its turn.
 pub(super) struct Turn<'a> {
     pub(super) now: Instant,
-    pub(super) buffer: &'a mut [u8],
+    pub(super) buffer: &'a mut Vec<u8>,
     pub(super) registry: &'a Registry,
     pub(super) key: usize,
     pub(super) thread: &'a Arc<IoThread>,

@@ -34,7 +34,7 @@ pub struct ContextOptions {
     pub threads: ThreadOptions,
     /// THREAD_NAME_PREFIX: put before the names of the threads, if it was set.
     pub thread_name_prefix: Option<i32>,
-    /// ZERO_COPY_RECV: received messages may share the receive buffer.
+    /// ZERO_COPY_RECV: received messages may share the receive buffer. They never do: each has memory of its own.
     pub zero_copy_recv: bool,
     /// IPV6 of new sockets.
     pub ipv6: bool,

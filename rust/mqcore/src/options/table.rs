@@ -431,11 +431,11 @@ pub(super) const ROWS: &[Row] = &[
         |o| o.socks_password.clone(),
         |o, v| { o.socks_password = v.into(); Ok(Change::Stored) })),
     int(101, "IN_BATCH_SIZE", FROM_1, ALL, Home::Int(
-        |o| o.in_batch_size as i64,
-        |o, v| { o.in_batch_size = v as usize; Change::Stored })),
+        |o| batch_or_default(o.in_batch_size),
+        |o, v| { o.in_batch_size = Some(v as usize); Change::Stored })),
     int(102, "OUT_BATCH_SIZE", FROM_1, ALL, Home::Int(
-        |o| o.out_batch_size as i64,
-        |o, v| { o.out_batch_size = v as usize; Change::Stored })),
+        |o| batch_or_default(o.out_batch_size),
+        |o, v| { o.out_batch_size = Some(v as usize); Change::Stored })),
     later_bytes_write(103, "WSS_KEY_PEM", ALL, WSS),
     later_bytes_write(104, "WSS_CERT_PEM", ALL, WSS),
     later_bytes_write(105, "WSS_TRUST_PEM", ALL, WSS),
@@ -529,6 +529,11 @@ fn interface(value: &[u8]) -> Result<Vec<u8>, String> {
         ));
     }
     Ok(value.to_vec())
+}
+
+/// What the reference reads and encodes at once, unless told otherwise.
+fn batch_or_default(batch: Option<usize>) -> i64 {
+    batch.map_or(8192, |batch| batch as i64)
 }
 
 /// Adds `X-name:value`; a name that is there already gets the new value.

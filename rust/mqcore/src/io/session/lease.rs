@@ -21,7 +21,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 
-use super::{Core, Link, Phase, Session};
+use super::{Core, Link, Phase, Session, traffic};
 use crate::signals::{Bell, Lease, Signals};
 use crate::sync::{Woken, lock};
 use crate::transport::Stream;
@@ -125,7 +125,9 @@ impl Lease for StreamLease {
             if let Some(link) = core.linked_mut() {
                 link.ready.readable = true;
             }
-            let taken = core.pump_in(&self.session, &mut [0; LENT_BUFFER], Instant::now());
+            let batch = traffic::in_batch(&self.session).min(LENT_BUFFER);
+            let mut buffer = [0; LENT_BUFFER];
+            let taken = core.pump_in(&self.session, &mut buffer[..batch], Instant::now());
             let more = taken.unwrap_or_else(|loss| {
                 core.found = Some(loss);
                 true

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use mqcore_proto::{Config, Connection, Event, Frame, Heartbeat, Limits, PeerInfo, SocketType};
 
-use super::super::thread::{Next, Ready, Turn, register, rewatch};
+use super::super::thread::{Next, READ_BUFFER, Ready, Turn, register, rewatch};
 use super::{Core, Link, Loss, Phase, Session, SessionConfig};
 use crate::pattern::Properties;
 use crate::pipe::Read;
@@ -18,6 +18,9 @@ use crate::transport::Stream;
 
 /// Bytes encoded before they are written: enough for large writes, little enough to stay in the cache.
 const OUT_BATCH: usize = 256 * 1024;
+
+/// No kernel holds more for one connection; IN_BATCH_SIZE above it has no effect.
+const LARGEST_READ: usize = 16 << 20;
 
 /// Bytes moved in each direction in one turn: a busy session leaves the others their time.
 const TURN_BYTES: usize = 1024 * 1024;
@@ -59,7 +62,11 @@ impl Core {
             return Err(Loss::Finished); // there is nothing to shake hands for
         }
         // Read first: what waits in the stream is a sign of life.
-        let more_in = self.pump_in(session, turn.buffer, turn.now)?;
+        let batch = in_batch(session);
+        if turn.buffer.len() < batch {
+            turn.buffer.resize(batch, 0);
+        }
+        let more_in = self.pump_in(session, &mut turn.buffer[..batch], turn.now)?;
         let mut more_out = false;
         if !self.says_goodbye() {
             self.look_at_the_clock(turn.now)?;
@@ -135,6 +142,7 @@ impl Core {
                 return Ok(false); // what is queued waits for the next connection
             }
         }
+        let out_batch = session.config.options.out_batch_size.unwrap_or(OUT_BATCH);
         let mut moved = 0;
         loop {
             if link.handshake_done
@@ -142,7 +150,7 @@ impl Core {
                 && let Some(pipe) = &mut self.pipe
             {
                 let (raw, connection) = (link.raw, &mut link.connection);
-                while connection.transmit_len() < OUT_BATCH {
+                while connection.transmit_len() < out_batch {
                     let read = pipe.reader.read_with(|message| {
                         let ends = raw && message.byte_len() == 0;
                         if !ends {
@@ -439,6 +447,12 @@ impl Link {
             let _ = self.stream.write_vectored(&slices[..count]);
         }
     }
+}
+
+/// Bytes that a session reads at once.
+pub(super) fn in_batch(session: &Session) -> usize {
+    let wanted = session.config.options.in_batch_size;
+    wanted.map_or(READ_BUFFER, |batch| batch.min(LARGEST_READ))
 }
 
 /// The properties of a connection, for the messages that come over it: what the peer may say of itself,
