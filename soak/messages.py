@@ -64,7 +64,7 @@ def burst(random: random.Random) -> int:
     """How many messages to send at once: some, and now and then so many that a queue is far longer
     than what can be on its way, so that a queue that gets lost shows.
     """
-    return 2500 if random.random() < 0.01 else random.randrange(1, 40)
+    return 3500 if random.random() < 0.01 else random.randrange(1, 40)
 
 
 def _checksum(stamp: Stamp, body: bytes | memoryview) -> int:

@@ -98,7 +98,7 @@ def push(zmq: Any, context: Any, words: set[str], endpoint: str, name: str, seed
     """Sends until the word `settled`."""
     chance = random.Random(f"{seed}/{name}")
     socket = context.socket(zmq.PUSH)
-    socket.sndhwm, socket.sndtimeo, socket.reconnect_ivl = 3000, 100, 5
+    socket.sndhwm, socket.sndtimeo, socket.reconnect_ivl = 4000, 100, 5
     socket.sndbuf = socket.rcvbuf = 32 * 1024
     socket.connect(endpoint)
     number, marked, pause = 0, False, threading.Event()

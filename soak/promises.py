@@ -18,7 +18,7 @@ from soak.messages import Damaged, Stamp, parse, size_of
 SHOWN = 20
 """Broken promises that are kept with their words; the others are only counted."""
 
-IN_SUCCESSION = 2
+IN_SUCCESSION = 3
 """Breaks that leave one gap, because nothing arrived between them."""
 
 

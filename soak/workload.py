@@ -23,8 +23,8 @@ kernel doubles what is asked for), the proxy's 64 KiB and a chunk, and some 64 K
 twice that, since all of them round up.
 """
 
-QUEUE = 3000
-"""SNDHWM of senders: about 3 MB of messages, several times what can be on its way."""
+QUEUE = 4000
+"""SNDHWM of senders: about 5 MB of messages, several times what can be on its way."""
 
 TERM = 20.0
 """Seconds within which `term` must return once all sockets are closed."""
