@@ -197,8 +197,11 @@ impl Table {
             }
             let fd = event.token().0 as RawFd;
             if let Some(watched) = self.watched.get(&fd) {
+                let before = ready.len();
                 watched.share_out(bits(event), &mut ready);
-                self.list(fd);
+                if ready.len() > before {
+                    self.list(fd); // else nobody wants it: asked again it would only answer the same
+                }
             }
         }
         ready

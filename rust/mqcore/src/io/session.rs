@@ -650,9 +650,10 @@ impl Core {
     }
 
     fn drop_pipe(&mut self, session: &Session) {
+        // Closing the pipe wakes who sends: by then the socket shall know of one peer less.
+        session.config.port.forget(self.pipe_id);
         self.pipe = None;
         self.peer = None;
-        session.config.port.forget(self.pipe_id);
     }
 
     fn die(&mut self, session: &Arc<Session>, turn: &mut Turn<'_>) -> Next {

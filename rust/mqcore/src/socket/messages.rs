@@ -596,7 +596,9 @@ impl Sending {
             Err((refusal, message)) => {
                 let mut parts = message.into_frames();
                 let part = parts.pop().unwrap_or_default();
-                if first || (refusal == Refusal::Again && inner.port.peer_count() > 0) {
+                // A REQ that dropped its request would have none under way: it waits for the next peer.
+                let waits = inner.kind == SocketType::Req || inner.port.peer_count() > 0;
+                if first || (refusal == Refusal::Again && waits) {
                     // Another thread's message took the room that the first part found: once more.
                     self.parts = parts;
                     return Err((refused(inner.kind, refusal), part));

@@ -74,14 +74,14 @@ impl Socket {
     pub fn monitor_pipes_stats(&self) -> Result<()> {
         self.check_open()?;
         let port = &self.inner.port;
-        if port.peer_count() == 0 {
+        if port.report_queues() {
+            if port.peer_count() > 0 {
+                return Ok(());
+            }
             return Err(Error::new(
                 Errno::AGAIN,
                 "the socket has no peer whose queues could be reported",
             ));
-        }
-        if port.report_queues() {
-            return Ok(());
         }
         Err(Error::new(
             Errno::INVAL,
