@@ -78,11 +78,8 @@ class Workload:
         made.rcvtimeo = made.sndtimeo = 100
         made.sndbuf = made.rcvbuf = 32 * 1024
         made.reconnect_ivl = 5
-        if kind not in (
-            zmq.SUB,
-            zmq.XSUB,
-        ):  # subscriptions are of no use to a publisher that has gone
-            made.linger = int(PATIENCE * 1000)
+        # Subscriptions are of no use to a publisher that has gone.
+        made.linger = 0 if kind in (zmq.SUB, zmq.XSUB) else int(PATIENCE * 1000)
         for name, value in options.items():
             setattr(made, name, value)
         self._sockets.append(made)

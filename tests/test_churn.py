@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from peers.fixtures import PEER_MODULES, nothing_left_behind, open_descriptors  # noqa: F401
 from peers.process import PeerProcess
+from peers.raw import free_endpoint
 from peers.subject import is_ours, ours, rounds, zmq
 from peers.waiting import PATIENCE, bind_when_free, eventually, resident
 
@@ -155,6 +156,14 @@ class Arrivals:
 # Connects and disconnects.
 
 
+def visit(push: Any, pull: Any, endpoint: Any, number: int) -> None:
+    """Connects, sends one message that arrives, and disconnects."""
+    push.connect(endpoint)
+    push.send(b"%d" % number)
+    assert pull.recv() == b"%d" % number
+    push.disconnect(endpoint)
+
+
 @TRANSPORTS
 def test_one_socket_connects_and_disconnects(
     sockets: Any, where: Callable[[str], str], transport: str
@@ -162,14 +171,7 @@ def test_one_socket_connects_and_disconnects(
     pull, push = sockets(zmq.PULL), sockets(zmq.PUSH)
     pull.bind(where(transport))
     endpoint = pull.last_endpoint
-
-    def once(number: int) -> None:
-        push.connect(endpoint)
-        push.send(b"%d" % number)
-        assert pull.recv() == b"%d" % number
-        push.disconnect(endpoint)
-
-    repeat(once, CHURN)
+    repeat(lambda number: visit(push, pull, endpoint, number), CHURN)
 
 
 @TRANSPORTS
@@ -184,10 +186,7 @@ def test_disconnect_right_after_connect_leaves_nothing(
         push.connect(endpoint)
         push.disconnect(endpoint)
         if number % 50 == 49:  # neither side shall run ahead of the other for long
-            push.connect(endpoint)
-            push.send(b"%d" % number)
-            assert pull.recv() == b"%d" % number
-            push.disconnect(endpoint)
+            visit(push, pull, endpoint, number)
 
     repeat(once, CHURN)
 
@@ -421,14 +420,6 @@ class Sender:
         assert not self.errors
 
 
-def named(transport: str, where: Callable[[str], str]) -> str:
-    """An endpoint that can be bound again and again."""
-    if transport != "tcp":
-        return where(transport)
-    with plain.create_server(("127.0.0.1", 0)) as probe:
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-
-
 @NETWORK
 @pytest.mark.parametrize(("client", "server"), [("PUSH", "PULL"), ("DEALER", "ROUTER")])
 def test_server_is_restarted_under_traffic(
@@ -442,7 +433,7 @@ def test_server_is_restarted_under_traffic(
     """Each life hears of each client; messages may be lost with a life, but none comes twice or too
     late.
     """
-    endpoint = named(transport, where)
+    endpoint = free_endpoint(where, transport)
     senders = Sender(sockets, getattr(zmq, client), endpoint, 2)
     arrivals = Arrivals()
 
@@ -465,7 +456,7 @@ def test_server_is_restarted_under_traffic(
 def test_peer_finds_our_server_restarted(
     context: Any, peer: PeerProcess, where: Callable[[str], str], transport: str
 ) -> None:
-    endpoint = named(transport, where)
+    endpoint = free_endpoint(where, transport)
     theirs = peer.socket("PUSH", RECONNECT_IVL=1)
     theirs.connect(endpoint)
     arrivals = Arrivals()
@@ -492,7 +483,7 @@ def test_peer_finds_our_server_restarted(
 def test_we_find_the_server_of_a_peer_restarted(
     sockets: Any, peer: PeerProcess, where: Callable[[str], str], transport: str
 ) -> None:
-    endpoint = named(transport, where)
+    endpoint = free_endpoint(where, transport)
     arrivals = Arrivals()
     senders = Sender(sockets, zmq.PUSH, endpoint, 2, pause=0.001)
 
@@ -515,7 +506,7 @@ def test_we_find_the_server_of_a_peer_restarted(
 def test_subscriptions_come_back_to_each_life_of_a_publisher(
     context: Any, sockets: Any, where: Callable[[str], str], transport: str
 ) -> None:
-    endpoint = named(transport, where)
+    endpoint = free_endpoint(where, transport)
     topics = [b"a", b"b"]
     subscribers = [sockets(zmq.SUB, reconnect_ivl=1) for _ in topics]
     for subscriber, topic in zip(subscribers, topics, strict=True):

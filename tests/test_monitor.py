@@ -221,6 +221,8 @@ def test_inproc_has_no_events(sockets: Any, watch: Any) -> None:
     connected.connect("inproc://events")
     connected.send(b"")
     bound.recv()
+    connected.disconnect("inproc://events")
+    bound.unbind("inproc://events")
     connected.close()
     bound.close()
     for reports in at_both:
@@ -238,6 +240,7 @@ def test_second_monitor_replaces_the_first(sockets: Any) -> None:
     first, second = readers
     assert first.next()[0] is Event.MONITOR_STOPPED
     assert second.next()[0] is Event.LISTENING
+    assert not first.reader.poll(0)
     bound.monitor(None)
     assert second.next()[0] is Event.MONITOR_STOPPED
     assert second.are_silent()

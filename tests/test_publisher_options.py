@@ -7,10 +7,10 @@ import os
 from typing import Any
 
 import pytest
+from peers.subject import drafts
 
 zmq: Any = importlib.import_module(os.environ.get("MQCORE_TEST_MODULE", "mqcore"))
 OURS = zmq.__name__ == "mqcore"
-drafts = pytest.mark.skipif(not OURS, reason="pyzmq is built without the draft options")
 
 
 @pytest.fixture(params=["inproc", "tcp://127.0.0.1:*", "ipc://*"])

@@ -17,6 +17,7 @@ from random import Random
 
 import pytest
 from peers.fixtures import open_descriptors
+from peers.raw import nobodys_port
 from peers.waiting import eventually
 
 from soak.faults import Fault, FaultProxy, Kind, draw
@@ -169,9 +170,7 @@ def test_calm_takes_the_fault_away(ends: Ends) -> None:
 
 
 def test_client_of_a_server_that_is_away_is_turned_away() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        away = probe.getsockname()
-    proxy = FaultProxy(away, lambda: Fault(Kind.NONE))
+    proxy = FaultProxy(("127.0.0.1", nobodys_port()), lambda: Fault(Kind.NONE))
     try:
         with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as client:
             assert client.recv(1) == b""

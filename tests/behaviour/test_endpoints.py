@@ -7,7 +7,7 @@ import os
 import socket as plain_socket
 
 import pytest
-from peers.raw import RawListener, RawPeer
+from peers.raw import RawListener, RawPeer, free_endpoint
 from peers.subject import is_ours, ours, zmq
 from peers.waiting import eventually
 
@@ -237,10 +237,7 @@ def test_unbound_endpoint_can_be_bound_again_at_once(make, endpoint, transport):
 @ours
 @pytest.mark.parametrize("transport", ["tcp", "ipc", "abstract", "inproc"])
 def test_endpoint_of_a_closed_socket_can_be_bound_again_at_once(make, endpoint, transport):
-    where = endpoint(transport)
-    if transport == "tcp":
-        with plain_socket.create_server(("127.0.0.1", 0)) as probe:
-            where = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    where = free_endpoint(endpoint, transport)
     for n in range(10):
         pull, push = make("PULL"), make("PUSH")
         pull.bind(where)

@@ -3,7 +3,7 @@
 import errno
 
 import pytest
-from peers.subject import ours, zmq
+from peers.subject import errno_of, ours, zmq
 from peers.waiting import A_WHILE, eventually
 
 MUTE = {
@@ -25,15 +25,6 @@ RECEIVE = {
     "DEALER": zmq.EAGAIN, "ROUTER": zmq.EAGAIN, "PULL": zmq.EAGAIN, "PUSH": zmq.ENOTSUP, "XPUB": zmq.EAGAIN,
     "XSUB": zmq.EAGAIN, "STREAM": zmq.EAGAIN,
 }  # fmt: skip
-
-
-def errno_of(call, *arguments, **options) -> int | None:
-    """The errno with which the call fails, None if it succeeds."""
-    try:
-        call(*arguments, **options)
-    except zmq.ZMQError as error:
-        return error.errno
-    return None
 
 
 @pytest.mark.parametrize("kind", MUTE)

@@ -13,19 +13,12 @@ from contextlib import ExitStack
 
 import pytest
 from peers.raw import RawPeer
-from peers.subject import is_ours, zmq
+from peers.subject import errno_of, is_ours, zmq
 from peers.waiting import A_WHILE, eventually
 
 from .fresh import in_a_fresh_process, start
 
 KINDS = "PAIR PUB SUB REQ REP DEALER ROUTER PULL PUSH XPUB XSUB STREAM".split()
-
-
-def errno_of(call) -> int:
-    """The errno with which a call is refused."""
-    with pytest.raises(zmq.ZMQError) as refused:
-        call()
-    return refused.value.errno
 
 
 # What was built.

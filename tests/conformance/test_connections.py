@@ -3,12 +3,11 @@ and come again. `checklist_a.md` says which test stands for which line.
 """
 
 import errno
-import socket as plain_socket
 import threading
 
 import pytest
-from peers.raw import RawListener, RawPeer, ping
-from peers.subject import zmq
+from peers.raw import RawListener, RawPeer, nobodys_port, ping
+from peers.subject import errno_of, needs_ipv6, zmq
 from peers.waiting import A_WHILE, bind_when_free, eventually
 from peers.watch import Watch
 
@@ -20,22 +19,6 @@ LOST = (
 )
 
 
-def errno_of(call) -> int:
-    """The errno with which a call is refused."""
-    with pytest.raises(zmq.ZMQError) as refused:
-        call()
-    return refused.value.errno
-
-
-def has_ipv6() -> bool:
-    try:
-        with plain_socket.create_server(("::1", 0), family=plain_socket.AF_INET6):
-            return True
-    except OSError:
-        return False
-
-
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on this host")
 TRANSPORTS = ["tcp", pytest.param("tcp6", marks=needs_ipv6), "ipc"]
 
 
@@ -45,12 +28,6 @@ def options_of(transport: str) -> dict:
 
 def bindable(endpoint, transport: str) -> str:
     return "tcp://[::1]:*" if transport == "tcp6" else endpoint(transport)
-
-
-def nobodys_port() -> int:
-    """A port of the loopback that refuses connections."""
-    with plain_socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 def is_refused_now(end, message: bytes = b"x") -> bool:
@@ -200,10 +177,6 @@ def test_first_attempt_is_not_repeated_without_an_interval(make, interval):
         assert watch.count(zmq.EVENT_CONNECT_RETRIED) == 0
 
 
-def names_of(watch) -> list[int]:
-    return [event for event, _, _ in watch.read()]
-
-
 def test_refused_connect_is_told_step_by_step_and_repeated(make):
     client = make("DEALER", RECONNECT_IVL=20)
     where = f"tcp://127.0.0.1:{nobodys_port()}"
@@ -211,7 +184,7 @@ def test_refused_connect_is_told_step_by_step_and_repeated(make):
         client.connect(where)
         watch.wait(zmq.EVENT_CONNECT_RETRIED, times=2)
         step = [zmq.EVENT_CONNECT_DELAYED, zmq.EVENT_CLOSED, zmq.EVENT_CONNECT_RETRIED]
-        assert names_of(watch)[:6] == step * 2
+        assert watch.events()[:6] == step * 2
         for event, value, address in watch.seen:
             assert address == where.encode()
             if event == zmq.EVENT_CONNECT_DELAYED:
@@ -229,7 +202,7 @@ def test_refused_connect_ends_with_closed_if_it_is_to_stop(make):
         watch.wait(zmq.EVENT_CLOSED)
         with RawListener(port) as server, pytest.raises(TimeoutError):
             server.accept(A_WHILE)
-        assert names_of(watch) == [zmq.EVENT_CONNECT_DELAYED, zmq.EVENT_CLOSED]
+        assert watch.events() == [zmq.EVENT_CONNECT_DELAYED, zmq.EVENT_CLOSED]
 
 
 def test_handshake_that_fails_is_told_step_by_step_and_repeated(make):
@@ -247,7 +220,7 @@ def test_handshake_that_fails_is_told_step_by_step_and_repeated(make):
             zmq.EVENT_DISCONNECTED,
             zmq.EVENT_CONNECT_RETRIED,
         ]
-        assert names_of(watch)[:10] == step * 2
+        assert watch.events()[:10] == step * 2
 
 
 def test_connect_that_succeeds_is_told_step_by_step(make):
@@ -257,12 +230,12 @@ def test_connect_that_succeeds_is_told_step_by_step(make):
         client.connect(where)
         watch.wait(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         seen.wait(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-        assert names_of(watch) == [
+        assert watch.events() == [
             zmq.EVENT_CONNECT_DELAYED,
             zmq.EVENT_CONNECTED,
             zmq.EVENT_HANDSHAKE_SUCCEEDED,
         ]
-        assert names_of(seen) == [
+        assert seen.events() == [
             zmq.EVENT_LISTENING,
             zmq.EVENT_ACCEPTED,
             zmq.EVENT_HANDSHAKE_SUCCEEDED,
@@ -526,7 +499,7 @@ def test_accepted_peer_that_says_nothing_is_dropped_with_these_events(make):
         assert [(event, value) for event, value, _ in watch.seen[2:3]] == [
             (zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, errno.EAGAIN)
         ]
-        assert names_of(watch) == [
+        assert watch.events() == [
             zmq.EVENT_LISTENING,
             zmq.EVENT_ACCEPTED,
             zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
@@ -541,7 +514,7 @@ def test_server_that_says_nothing_is_dropped_with_these_events(make):
         with server.accept() as raw:
             assert raw.is_closed()
         watch.wait(zmq.EVENT_CONNECT_RETRIED)
-        assert names_of(watch) == [
+        assert watch.events() == [
             zmq.EVENT_CONNECT_DELAYED,
             zmq.EVENT_CONNECTED,
             zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,

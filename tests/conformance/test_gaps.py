@@ -8,12 +8,11 @@ import sys
 
 import pytest
 from peers.raw import RawPeer, command
-from peers.subject import is_ours, name, zmq
+from peers.subject import drafts, name, zmq
 from peers.waiting import PATIENCE, bind_when_free, eventually, resident
 from peers.watch import Watch
 
 networks = pytest.mark.parametrize("transport", ["tcp", "ipc"])
-drafts = pytest.mark.skipif(not is_ours, reason="pyzmq is built without the draft options")
 
 
 @pytest.mark.deviation  # the reference keeps the newcomer as a connection that nobody reads

@@ -14,30 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peers.filler import filler
 from peers.raw import RawPeer
-from peers.subject import is_ours, ours, zmq
+from peers.subject import drafts, errno_of, needs_ipv6, ours, zmq
 from peers.waiting import eventually
 from peers.watch import Watch
 
 KINDS = "PAIR PUB SUB REQ REP DEALER ROUTER PULL PUSH XPUB XSUB STREAM".split()
-
-
-def errno_of(call) -> int:
-    """The errno with which a call is refused."""
-    with pytest.raises(zmq.ZMQError) as refused:
-        call()
-    return refused.value.errno
-
-
-def has_ipv6() -> bool:
-    try:
-        with plain_socket.create_server(("::1", 0), family=plain_socket.AF_INET6):
-            return True
-    except OSError:
-        return False
-
-
-drafts = pytest.mark.skipif(not is_ours, reason="pyzmq is built without the draft options")
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on this host")
 
 
 # What the kernel has been told.

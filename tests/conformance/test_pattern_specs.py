@@ -4,11 +4,10 @@ envelope looks like on the way.
 
 import errno
 import itertools
-import socket
 
 import pytest
 from peers.filler import filler
-from peers.raw import RawPeer, ping
+from peers.raw import RawPeer, free_endpoint, ping
 from peers.subject import zmq
 from peers.waiting import A_WHILE, PATIENCE_MS, eventually
 from peers.watch import Watch, counter
@@ -195,11 +194,7 @@ def test_relaxed_request_discards_the_answer_that_has_come_already(make, endpoin
 @transports
 def test_relaxed_requests_may_be_made_before_a_peer_is_there(make, endpoint, transport):
     req, rep = make("REQ", REQ_RELAXED=1, REQ_CORRELATE=1, RECONNECT_IVL=10), make("REP")
-    if transport == "tcp":
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            where = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-    else:
-        where = endpoint(transport)
+    where = free_endpoint(endpoint, transport)
     req.connect(where)
     req.send([b"one"])
     req.send([b"two"])

@@ -11,17 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peers.raw import SIGNATURE, Closed, RawListener, RawPeer, greeting, ready
-from peers.subject import zmq
-from peers.waiting import A_WHILE, bind_when_free, eventually
-from peers.watch import Watch, counter
-
-
-def errno_of(call) -> int:
-    """The errno with which a call is refused."""
-    with pytest.raises(zmq.ZMQError) as refused:
-        call()
-    return refused.value.errno
-
+from peers.subject import errno_of, zmq
+from peers.waiting import bind_when_free, eventually
+from peers.watch import Watch
 
 # Proxies.
 
@@ -123,10 +115,6 @@ def test_statistics_are_answered_while_a_slow_subscriber_holds_everything_up(mak
 # Monitors.
 
 
-def names_of(watch) -> list[int]:
-    return [event for event, _, _ in watch.read()]
-
-
 @pytest.mark.parametrize("transport", ["tcp", "ipc"])
 def test_life_of_a_listener_and_of_its_connections_is_told_in_order(make, endpoint, transport):
     server, client = make("PAIR"), make("PAIR", RECONNECT_IVL=60_000)
@@ -139,7 +127,7 @@ def test_life_of_a_listener_and_of_its_connections_is_told_in_order(make, endpoi
         seen.wait(zmq.EVENT_DISCONNECTED)
         server.unbind(where)
         seen.wait(zmq.EVENT_CLOSED)
-        assert names_of(seen) == [
+        assert seen.events() == [
             zmq.EVENT_LISTENING,
             zmq.EVENT_ACCEPTED,
             zmq.EVENT_HANDSHAKE_SUCCEEDED,
@@ -154,7 +142,7 @@ def test_life_of_a_listener_and_of_its_connections_is_told_in_order(make, endpoi
         connected = [zmq.EVENT_CONNECTED, zmq.EVENT_HANDSHAKE_SUCCEEDED]
         if transport == "tcp":
             connected.insert(0, zmq.EVENT_CONNECT_DELAYED)
-        assert names_of(watch)[: len(connected)] == connected
+        assert watch.events()[: len(connected)] == connected
 
 
 @pytest.mark.parametrize("transport", ["tcp", "ipc"])
@@ -168,13 +156,13 @@ def test_loss_and_return_of_a_server_are_told_to_its_client(make, endpoint, tran
         before = len(watch.seen)
         server.close()
         watch.wait(zmq.EVENT_CONNECT_RETRIED)
-        assert names_of(watch)[before : before + 2] == [
+        assert watch.events()[before : before + 2] == [
             zmq.EVENT_DISCONNECTED,
             zmq.EVENT_CONNECT_RETRIED,
         ]
         bind_when_free(make("PAIR").socket, where)
         watch.wait(zmq.EVENT_HANDSHAKE_SUCCEEDED, times=2)
-        assert names_of(watch)[-2:] == [zmq.EVENT_CONNECTED, zmq.EVENT_HANDSHAKE_SUCCEEDED]
+        assert watch.events()[-2:] == [zmq.EVENT_CONNECTED, zmq.EVENT_HANDSHAKE_SUCCEEDED]
 
 
 def test_bind_that_fails_is_told_with_its_errno(make):
@@ -215,29 +203,6 @@ def event_of(receiver) -> int:
     return struct.unpack("=HI", receiver.recv_multipart()[0])[0]
 
 
-def test_second_monitor_takes_the_place_of_the_first(context, make):
-    server = make("PULL")
-    server.socket.monitor("inproc://first-monitor", zmq.EVENT_ALL)
-    first = monitor_at(context, "inproc://first-monitor")
-    server.socket.monitor("inproc://second-monitor", zmq.EVENT_LISTENING)
-    second = monitor_at(context, "inproc://second-monitor")
-    assert event_of(first) == zmq.EVENT_MONITOR_STOPPED
-    server.bind("tcp://127.0.0.1:*")
-    assert event_of(second) == zmq.EVENT_LISTENING
-    assert not first.poll(0)
-    server.socket.monitor(None, 0)
-
-
-def test_end_of_a_monitor_is_told_only_where_it_is_asked_for(context, make):
-    server = make("PULL")
-    server.socket.monitor("inproc://only-listening", zmq.EVENT_LISTENING)
-    receiver = monitor_at(context, "inproc://only-listening")
-    server.bind("tcp://127.0.0.1:*")
-    assert event_of(receiver) == zmq.EVENT_LISTENING
-    server.socket.monitor(None, 0)
-    assert not receiver.poll(A_WHILE * 1000)
-
-
 @pytest.mark.parametrize(
     "address, expected",
     [
@@ -256,40 +221,6 @@ def test_monitor_needs_a_free_inproc_name(context, make, address, expected):
     receiver = monitor_at(context, "inproc://another-monitor")
     socket.monitor(None, 0)
     assert event_of(receiver) == zmq.EVENT_MONITOR_STOPPED
-
-
-def test_connections_within_a_process_are_not_told(make, endpoint):
-    server, client = make("PULL"), make("PUSH")
-    with Watch(server.socket) as seen, Watch(client.socket) as watch:
-        where = server.bind(endpoint("inproc"))
-        client.connect(where)
-        client.send([b"x"])
-        assert server.receive() == [[b"x"]]
-        client.disconnect(where)
-        server.unbind(where)
-        assert names_of(seen) + names_of(watch) == []
-
-
-@pytest.mark.deviation  # the reference waits for the reader, and so does everybody else
-def test_monitor_that_nobody_reads_holds_nothing_up(make):
-    """Its events are dropped and counted; the connections are served as ever."""
-    server = make("ROUTER")
-    monitor = server.socket.get_monitor_socket()
-    where = server.bind("tcp://127.0.0.1:*")
-
-    def one_more() -> int:
-        for _ in range(50):
-            with RawPeer.connect(where) as raw:
-                raw.send(SIGNATURE)
-                raw.read_exactly(10)
-        return counter(server.socket, "monitor_dropped")
-
-    eventually(one_more, deadline=40, what="events are dropped")
-    dealer = make("DEALER", ROUTING_ID=b"d")
-    dealer.connect(where)
-    dealer.send([b"x"])
-    assert server.receive() == [[b"d", b"x"]]
-    monitor.close(linger=0)
 
 
 # Any bytes at all.

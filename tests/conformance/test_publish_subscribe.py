@@ -5,12 +5,11 @@ prefixes of every length, and subscriptions that travel through a broker.
 import pytest
 from peers.filler import filler
 from peers.raw import RawPeer, ping
-from peers.subject import is_ours, zmq
+from peers.subject import drafts, zmq
 from peers.waiting import A_WHILE, bind_when_free, eventually
 
 transports = pytest.mark.parametrize("transport", ["inproc", "tcp", "ipc"])
 networks = pytest.mark.parametrize("transport", ["tcp", "ipc"])
-drafts = pytest.mark.skipif(not is_ours, reason="pyzmq is built without the draft options")
 manual_modes = pytest.mark.parametrize(
     "mode", ["XPUB_MANUAL", pytest.param("XPUB_MANUAL_LAST_VALUE", marks=drafts)]
 )

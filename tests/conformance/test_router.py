@@ -6,23 +6,13 @@ import socket
 
 import pytest
 from peers.filler import filler
-from peers.raw import RawPeer, frame, greeting, ping, ready
-from peers.subject import is_ours, zmq
+from peers.raw import RawPeer, frame, free_endpoint, greeting, ping, ready
+from peers.subject import drafts, errno_of, zmq
 from peers.waiting import A_WHILE, PATIENCE_MS, eventually
 from peers.watch import Watch, counter
 
 transports = pytest.mark.parametrize("transport", ["inproc", "tcp", "ipc"])
 networks = pytest.mark.parametrize("transport", ["tcp", "ipc"])
-drafts = pytest.mark.skipif(not is_ours, reason="pyzmq is built without the draft options")
-
-
-def errno_of(call, *arguments) -> int | None:
-    """The errno with which the call fails, None if it succeeds."""
-    try:
-        call(*arguments)
-    except zmq.ZMQError as error:
-        return error.errno
-    return None
 
 
 # Two peers of one name.
@@ -232,10 +222,7 @@ def test_name_of_a_peer_that_is_there_cannot_be_given_again(make, endpoint, tran
 def test_hello_of_both_sides_comes_first_when_the_bind_is_late(make, endpoint, transport):
     router, dealer = make("ROUTER", HELLO_MSG=b"from the router"), make("DEALER", RECONNECT_IVL=10)
     dealer.set("HELLO_MSG", b"from the dealer")
-    where = endpoint(transport)
-    if transport == "tcp":
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            where = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    where = free_endpoint(endpoint, transport)
     dealer.connect(where)
     dealer.send([b"early"])
     router.bind(where)
@@ -249,10 +236,7 @@ def test_hello_of_both_sides_comes_first_when_the_bind_is_late(make, endpoint, t
 @transports
 def test_disconnect_message_comes_last_when_the_bind_was_late(make, endpoint, transport):
     router, dealer = make("ROUTER", DISCONNECT_MSG=b"gone"), make("DEALER", RECONNECT_IVL=10)
-    where = endpoint(transport)
-    if transport == "tcp":
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            where = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    where = free_endpoint(endpoint, transport)
     dealer.connect(where)
     dealer.send([b"early"])
     router.bind(where)

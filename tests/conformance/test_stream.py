@@ -1,19 +1,10 @@
 """STREAM between two of its kind and against a ZeroMQ peer: every byte of the other is data."""
 
 import pytest
+from peers.process import read_stream
 from peers.raw import RawListener, command, frame, greeting, prop
 from peers.subject import zmq
 from peers.waiting import PATIENCE, eventually
-
-
-def read_from(stream, identity: bytes, count: int) -> bytes:
-    """Joins the pieces of that connection until there are `count` bytes."""
-    data = b""
-    while len(data) < count:
-        ((name, piece),) = stream.receive()
-        assert name == identity and piece
-        data += piece
-    return data
 
 
 @pytest.fixture
@@ -33,21 +24,21 @@ def test_dealer_shows_its_signature_greeting_and_ready(make):
     dealer.connect(stream.bind("tcp://127.0.0.1:*"))
     ((identity, nothing),) = stream.receive()
     assert nothing == b""
-    signature = read_from(stream, identity, 10)
+    signature = read_stream(stream, identity, 10)
     assert signature[0] == 0xFF and signature[9] == 0x7F
     stream.send([identity, greeting()])
     rest = signature[10:]
-    rest += read_from(stream, identity, 54 - len(rest))
+    rest += read_stream(stream, identity, 54 - len(rest))
     ready = command(b"READY", prop(b"Socket-Type", b"DEALER") + prop(b"Identity", b"me"))
     assert rest[0] == 3
     assert rest[2:54] == greeting()[12:]
     stream.send([identity, command(b"READY", prop(b"Socket-Type", b"ROUTER"))])
     got = rest[54:]
     if len(got) < len(ready):
-        got += read_from(stream, identity, len(ready) - len(got))
+        got += read_stream(stream, identity, len(ready) - len(got))
     assert got == ready
     dealer.send([b"question", b""])
-    assert read_from(stream, identity, 12) == frame(b"question", more=True) + frame(b"")
+    assert read_stream(stream, identity, 12) == frame(b"question", more=True) + frame(b"")
     stream.send([identity, frame(b"answer")])
     assert dealer.receive() == [[b"answer"]]
 
@@ -57,17 +48,17 @@ def test_data_of_one_to_255_bytes_is_echoed(streams):
     for size in range(1, 256):
         data = bytes(n % 256 for n in range(size))
         client.send([from_server, data])
-        assert read_from(server, from_client, size) == data
+        assert read_stream(server, from_client, size) == data
         server.send([from_client, data])
-        assert read_from(client, from_server, size) == data
+        assert read_stream(client, from_server, size) == data
 
 
 def test_connection_is_announced_used_closed_and_its_end_announced(streams):
     server, from_client, client, from_server = streams
     client.send([from_server, b"hello"])
-    assert read_from(server, from_client, 5) == b"hello"
+    assert read_stream(server, from_client, 5) == b"hello"
     server.send([from_client, b"good bye"], [from_client, b""])
-    assert read_from(client, from_server, 8) == b"good bye"
+    assert read_stream(client, from_server, 8) == b"good bye"
     # The reference ends the connection when the socket's own thread next calls it.
     eventually(lambda: server.poll(0) < 0 or client.poll(0.02))
     assert client.receive() == [[from_server, b""]]
@@ -101,7 +92,7 @@ def test_more_after_the_data_means_nothing(streams):
     client.socket.send(b"one,", zmq.SNDMORE)
     client.socket.send(from_server, zmq.SNDMORE)
     client.socket.send(b"two")
-    assert read_from(server, from_client, 7) == b"one,two"
+    assert read_stream(server, from_client, 7) == b"one,two"
 
 
 def test_empty_data_to_a_peer_that_speaks_zmtp_ends_its_connection_and_nothing_else(make):
@@ -120,7 +111,7 @@ def test_data_longer_than_any_buffer_arrives_unchanged_between_two_streams(strea
     server, from_client, client, from_server = streams
     data = bytes(range(256)) * 1024
     client.send([from_server, data])
-    assert read_from(server, from_client, len(data)) == data
+    assert read_stream(server, from_client, len(data)) == data
 
 
 @pytest.mark.deviation  # the reference ends the process

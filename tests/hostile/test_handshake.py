@@ -1,10 +1,19 @@
 """Rows 1, 4, 11, 13, 14 and 20 of the hostile list: peers that lie, stammer or say nothing before they are peers."""
 
 import os
-import socket
 
 import pytest
-from peers.raw import SIGNATURE, RawListener, RawPeer, command, frame, greeting, prop, ready
+from peers.raw import (
+    SIGNATURE,
+    RawListener,
+    RawPeer,
+    command,
+    frame,
+    greeting,
+    nobodys_port,
+    prop,
+    ready,
+)
 from peers.subject import is_ours, ours, zmq
 from peers.waiting import A_WHILE, eventually
 from peers.watch import Watch, blames_the_peer, counter
@@ -437,8 +446,7 @@ def test_reconnection_does_not_spin(make):
 
 
 def test_refused_port_is_tried_until_somebody_listens(make):
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = nobodys_port()
     dealer = make("DEALER", RECONNECT_IVL=10)
     with Watch(dealer.socket) as watch:
         dealer.connect(f"tcp://127.0.0.1:{port}")

@@ -1,11 +1,11 @@
 """Endpoints that come and go: connect before bind, a server restarted on its port, a client that returns."""
 
 import errno
-import socket
 
 import pytest
 from peers.fixtures import PEER_MODULES
 from peers.process import PeerProcess
+from peers.raw import free_endpoint
 from peers.subject import zmq
 from peers.waiting import bind_when_free, eventually
 from peers.watch import Watch
@@ -26,14 +26,6 @@ def start_peer(request):
     for process in running:
         if process.process.returncode is None:
             process.stop()
-
-
-def free_endpoint(endpoint, transport: str) -> str:
-    """An endpoint with a definite name that nobody has bound."""
-    if transport != "tcp":
-        return endpoint(transport)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
 
 transports = pytest.mark.parametrize("transport", ["tcp", "ipc"])

@@ -3,19 +3,10 @@
 import socket
 
 import pytest
+from peers.process import read_stream
 from peers.raw import RawListener, RawPeer
 from peers.subject import zmq
 from peers.waiting import eventually
-
-
-def read_until(stream, identity: bytes, count: int) -> bytes:
-    """Joins the pieces of that connection until there are `count` bytes."""
-    data = b""
-    while len(data) < count:
-        ((name, piece),) = stream.receive()
-        assert name == identity and piece
-        data += piece
-    return data
 
 
 def test_program_that_connects_is_announced_talks_and_leaves(make):
@@ -24,7 +15,7 @@ def test_program_that_connects_is_announced_talks_and_leaves(make):
         ((identity, empty),) = stream.receive()
         assert len(identity) == 5 and identity[0] == 0 and empty == b""
         program.send(b"hello")
-        assert read_until(stream, identity, 5) == b"hello"
+        assert read_stream(stream, identity, 5) == b"hello"
         stream.send([identity, b"HTTP/1.0 200 OK\r\n\r\n"])
         assert program.read_exactly(19) == b"HTTP/1.0 200 OK\r\n\r\n"
     assert stream.receive() == [[identity, b""]]
@@ -45,7 +36,7 @@ def test_large_data_passes_in_order_both_ways(make):
     with RawPeer.connect(stream.bind("tcp://127.0.0.1:*")) as program:
         ((identity, _),) = stream.receive()
         program.send(data)
-        assert read_until(stream, identity, len(data)) == data
+        assert read_stream(stream, identity, len(data)) == data
         for begin in range(0, len(data), 65_536):
             stream.send([identity, data[begin : begin + 65_536]])
         assert program.read_exactly(len(data)) == data
@@ -72,7 +63,7 @@ def test_stream_connects_to_a_server(make):
             stream.send([identity, b"GET / HTTP/1.0\r\n\r\n"])
             assert program.read_exactly(18) == b"GET / HTTP/1.0\r\n\r\n"
             program.send(b"answer")
-            assert read_until(stream, identity, 6) == b"answer"
+            assert read_stream(stream, identity, 6) == b"answer"
 
 
 def test_connect_routing_id_names_the_connection(make):

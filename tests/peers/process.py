@@ -179,3 +179,13 @@ class LocalEnd:
 
 def as_json(value: object) -> object:
     return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def read_stream(stream: LocalEnd, identity: bytes, count: int) -> bytes:
+    """Joins the pieces that a STREAM receives from that connection until there are `count` bytes."""
+    data = b""
+    while len(data) < count:
+        ((name, piece),) = stream.receive()
+        assert name == identity and piece
+        data += piece
+    return data

@@ -268,3 +268,14 @@ class RawListener:
 
     def __exit__(self, *_: object) -> None:
         self.socket.close()
+
+
+def nobodys_port() -> int:
+    """A port of the loopback that refuses connections, and that can be bound."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+def free_endpoint(endpoint, transport: str) -> str:
+    """An endpoint with a definite name that nobody has bound, made by the fixture `endpoint`."""
+    return f"tcp://127.0.0.1:{nobodys_port()}" if transport == "tcp" else endpoint(transport)

@@ -61,6 +61,10 @@ class Watch:
             self.read(int(left * 1000) + 1)
             assert not self.count(*events), self.names()
 
+    def events(self) -> list[int]:
+        """What has happened so far, in order."""
+        return [event for event, _, _ in self.read()]
+
     def names(self) -> list[str]:
         return [f"{zmq.Event(event).name}({value})" for event, value, _ in self.seen]
 

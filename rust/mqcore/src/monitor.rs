@@ -82,6 +82,12 @@ struct Tap {
     sink: Sink,
 }
 
+impl Tap {
+    fn wants(&self, kind: EventKind) -> bool {
+        self.mask & kind as u64 != 0
+    }
+}
+
 /// The monitor of one socket.
 #[derive(Default)]
 pub(crate) struct Monitor {
@@ -138,7 +144,7 @@ impl Monitor {
 
     fn deliver(&self, tap: &Option<Tap>, kind: EventKind, encode: impl FnOnce(Form) -> Message) {
         if let Some(tap) = tap
-            && tap.mask & kind as u64 != 0
+            && tap.wants(kind)
             && !(tap.sink)(encode(tap.form))
         {
             self.counters.monitor_dropped.fetch_add(1, Relaxed);
@@ -147,9 +153,7 @@ impl Monitor {
 
     /// Whether the reader, if there is one, wants to hear of `kind`.
     pub(crate) fn wants(&self, kind: EventKind) -> bool {
-        lock(&self.tap)
-            .as_ref()
-            .is_some_and(|tap| tap.mask & kind as u64 != 0)
+        lock(&self.tap).as_ref().is_some_and(|tap| tap.wants(kind))
     }
 
     /// Sends the events in `mask` to `sink` from now on. The sink before is told that it ends.

@@ -97,6 +97,14 @@ pub(crate) fn next_id() -> u64 {
     NEXT_ID.fetch_add(1, Ordering::Relaxed)
 }
 
+/// What a connect says whose CONNECT_ROUTING_ID cannot be claimed.
+pub(crate) fn name_in_use() -> Error {
+    Error::new(
+        Errno::ADDRINUSE,
+        "CONNECT_ROUTING_ID is the routing id of a live peer; choose another",
+    )
+}
+
 /// See the head of this file.
 pub(crate) struct Port {
     pub(crate) kind: SocketType,
@@ -183,10 +191,7 @@ impl Port {
             && !self.handover.load(Ordering::Relaxed)
             && lock(&self.ids).owners.contains_key(&Frame::from(name))
         {
-            return Err(Error::new(
-                Errno::ADDRINUSE,
-                "CONNECT_ROUTING_ID is the routing id of a live peer; choose another",
-            ));
+            return Err(name_in_use());
         }
         Ok(())
     }
@@ -338,10 +343,10 @@ impl Port {
         lock(&self.peers).len()
     }
 
-    /// Reports the queue lengths of each peer to the monitor. False: it did not ask for them.
-    pub(crate) fn report_queues(&self) -> bool {
+    /// Reports the queue lengths of each peer to the monitor; how many there were. `None`: it did not ask for them.
+    pub(crate) fn report_queues(&self) -> Option<usize> {
         if !self.monitor.wants(EventKind::PipesStats) {
-            return false;
+            return None;
         }
         let queues: Vec<_> = lock(&self.peers)
             .values()
@@ -350,10 +355,10 @@ impl Port {
                 (Arc::clone(&entry.link), outbound as u64, inbound as u64)
             })
             .collect();
-        for (link, outbound, inbound) in queues {
-            self.monitor.emit_queues(outbound, inbound, &link.ends());
+        for (link, outbound, inbound) in &queues {
+            self.monitor.emit_queues(*outbound, *inbound, &link.ends());
         }
-        true
+        Some(queues.len())
     }
 
     /// What peers have not been sent yet, for people: "3 messages for tcp://127.0.0.1:5555".

@@ -37,12 +37,12 @@ use mqcore_proto::{Connection, Frame, PeerInfo, ProtocolError, SocketType};
 use super::command::Command;
 use super::thread::{IoThread, Next, Ready, Turn, deregister};
 use crate::endpoint::{Endpoint, TcpAddress};
-use crate::error::{Errno, Error};
+use crate::error::Errno;
 use crate::monitor::{Counters, Ends, EventKind};
 use crate::options::SocketOptions;
 use crate::pattern::{Peer, PipeId, Properties};
 use crate::pipe::{Bound, PipeEnd, Wake, Waker, pipe_pair};
-use crate::port::{Link as PeerLink, Port, next_id};
+use crate::port::{Link as PeerLink, Port, name_in_use, next_id};
 use crate::signals::Lease;
 use crate::sync::{Alive, Tally, lock};
 use crate::transport::socks::Negotiation;
@@ -253,12 +253,7 @@ impl Session {
             let mut core = lock(&session.core);
             match core.attach(&session, &given_name(&config.options)) {
                 Ok(()) => {}
-                Err(Loss::Refused) => {
-                    return Err(Error::new(
-                        Errno::ADDRINUSE,
-                        "CONNECT_ROUTING_ID is the routing id of a live peer; choose another",
-                    ));
-                }
+                Err(Loss::Refused) => return Err(name_in_use()),
                 Err(_) => return Err(Errno::NOTSOCK.into()),
             }
         }

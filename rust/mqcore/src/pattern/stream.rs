@@ -60,15 +60,6 @@ impl Outgoing for Sending {
     }
 
     fn try_send(&mut self, message: Message) -> Result<(), (Refusal, Message)> {
-        if message.part_count() == 2 {
-            if let Err(refusal) = self.check_route(message.first()) {
-                return Err((refusal, message));
-            }
-            if let (id, Some(data)) = message.pop_front() {
-                self.connections.write(&id, data);
-            }
-            return Ok(());
-        }
         if message.part_count() % 2 == 1 {
             return Err((NOT_A_PAIR, message));
         }

@@ -73,20 +73,17 @@ impl Socket {
     /// ETERM, ENOTSOCK.
     pub fn monitor_pipes_stats(&self) -> Result<()> {
         self.check_open()?;
-        let port = &self.inner.port;
-        if port.report_queues() {
-            if port.peer_count() > 0 {
-                return Ok(());
-            }
-            return Err(Error::new(
+        match self.inner.port.report_queues() {
+            Some(1..) => Ok(()),
+            Some(0) => Err(Error::new(
                 Errno::AGAIN,
                 "the socket has no peer whose queues could be reported",
-            ));
+            )),
+            None => Err(Error::new(
+                Errno::INVAL,
+                "nobody watches the queues: start a monitor of version 2 with EVENT_PIPES_STATS (0x10000) first",
+            )),
         }
-        Err(Error::new(
-            Errno::INVAL,
-            "nobody watches the queues: start a monitor of version 2 with EVENT_PIPES_STATS (0x10000) first",
-        ))
     }
 
     /// What was counted since the socket was made, by name.
