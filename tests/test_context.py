@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peers.raw import RawPeer
 
 zmq: Any = importlib.import_module(os.environ.get("MQCORE_TEST_MODULE", "mqcore"))
 
@@ -464,6 +465,24 @@ def test_term_with_a_timeout_names_each_socket_with_its_endpoints_and_unsent_mes
         assert router.recv_multipart()[1] == b"to nobody"
     context.term()
     receiver.destroy()
+
+
+@pytest.mark.deviation
+def test_term_with_a_timeout_names_a_socket_that_waits_for_a_slow_peer_only() -> None:
+    """Everything is in our kernel, and the peer's does not take it."""
+    context = zmq.Context()
+    push = context.socket(zmq.PUSH)
+    push.sndbuf = 1 << 20
+    address = push.bind("tcp://127.0.0.1:*").addr
+    with RawPeer.connect(address, receive_buffer=4096) as slow:
+        slow.handshake(b"PULL")
+        push.send(bytes(300_000))
+        push.close(linger=-1)
+        with pytest.raises(zmq.Again, match="PUSH is closed and still has to send .* for tcp://"):
+            context.term(timeout=300)
+        assert slow.read_message() == [bytes(300_000)]
+        slow.close()
+        context.term()
 
 
 @pytest.mark.deviation

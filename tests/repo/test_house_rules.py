@@ -303,7 +303,7 @@ def test_every_source_file_opens_with_what_it_is():
             continue
         if not file.read_text().lstrip().startswith("//!"):
             offences.append(str(file.relative_to(ROOT)))
-    for folder in ("tests", "python", "benches"):
+    for folder in ("tests", "python", "benches", "soak"):
         for file in sorted((ROOT / folder).rglob("*.py")):
             text = file.read_text().lstrip()
             if text and not re.match(r'(#!.*\n)?(#[^\n]*\n)*\s*r?"""', text):

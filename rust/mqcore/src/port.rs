@@ -32,11 +32,6 @@ pub(crate) trait Link: Send + Sync {
 
     /// Both addresses of the connection.
     fn ends(&self) -> Ends;
-
-    /// Whether something was taken out of the pipe that the peer has not been sent whole.
-    fn is_sending(&self) -> bool {
-        false
-    }
 }
 
 /// A socket that can be made to take in its news while the application does something else: a new
@@ -361,26 +356,27 @@ impl Port {
         Some(queues.len())
     }
 
-    /// What peers have not been sent yet, for people: "3 messages for tcp://127.0.0.1:5555".
+    /// What peers have not been sent yet, for people: "3 messages for tcp://127.0.0.1:5555". A closed socket has
+    /// something for each connection that is left, be it what the kernel holds for a slow peer.
     pub(crate) fn unsent(&self) -> Vec<String> {
-        let open: Vec<_> = lock(&self.peers)
+        let mut waiting: Vec<_> = lock(&self.peers)
             .values()
             .map(|entry| (Arc::clone(&entry.link), entry.outbound.queued()))
+            .filter(|(_, queued)| *queued > 0)
             .collect();
-        let left: Vec<_> = lock(&self.leaving)
-            .values()
-            .filter_map(|leaving| Some((leaving.link.upgrade()?, leaving.outbound.queued())))
-            .collect();
-        let mut unsent: Vec<String> = open
+        waiting.extend(
+            lock(&self.leaving)
+                .values()
+                .filter_map(|leaving| Some((leaving.link.upgrade()?, leaving.outbound.queued()))),
+        );
+        let mut unsent: Vec<String> = waiting
             .into_iter()
-            .chain(left)
-            .filter(|(link, queued)| *queued > 0 || link.is_sending())
             .map(|(link, queued)| {
                 let Ends { local, remote } = link.ends();
                 let place = [remote, local].into_iter().find(|end| !end.is_empty());
                 let place = place.unwrap_or_else(|| "a peer in this process".to_owned());
                 match queued {
-                    0 => format!("part of a message for {place}"),
+                    0 => format!("the rest for {place}"),
                     1 => format!("1 message for {place}"),
                     _ => format!("{queued} messages for {place}"),
                 }

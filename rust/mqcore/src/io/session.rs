@@ -374,10 +374,6 @@ impl PeerLink for Session {
             _ => self.ends_of(None),
         }
     }
-
-    fn is_sending(&self) -> bool {
-        matches!(&lock(&self.core).phase, Phase::Linked(link) if link.connection.transmit_len() > 0)
-    }
 }
 
 impl Wake for Session {
