@@ -405,6 +405,68 @@ def test_descriptor_with_the_number_of_one_that_was_closed_is_polled(plain: Any)
     first.close()
 
 
+class Moving:
+    """Something whose descriptor changes, as that of a client that connects again does."""
+
+    def __init__(self, socket: Any) -> None:
+        self.socket = socket
+
+    def fileno(self) -> int:
+        return self.socket.fileno()  # type: ignore[no-any-return]
+
+
+def test_object_that_gets_another_descriptor_is_followed(plain: Any) -> None:
+    a, b = plain_socket.socketpair()
+    moving = Moving(b)
+    poller = poller_of((moving, zmq.POLLIN), (a, zmq.POLLIN))
+    assert poller.poll(0) == []
+    moving.socket = plain[1]
+    plain[0].send(b"x")
+    b.send(b"x")
+    assert eventually(lambda: len(poller.poll(0)) == 2)
+    assert poller.poll(None) == [(plain[1].fileno(), zmq.POLLIN), (a.fileno(), zmq.POLLIN)]
+    a.recv(1)
+    plain[1].recv(1)
+    moving.socket = b
+    a.send(b"x")
+    assert poller.poll(None) == [(b.fileno(), zmq.POLLIN)], "asked before it waits"
+    for end in (a, b):
+        end.close()
+
+
+def test_closed_object_is_not_reported_when_its_number_is_anothers(plain: Any) -> None:
+    a, b = plain_socket.socketpair()
+    poller = poller_of((b, zmq.POLLIN))
+    number = b.fileno()
+    assert poller.poll(0) == []
+    b.close()
+    os.dup2(plain[1].fileno(), number)
+    plain[0].send(b"x")
+    for _ in range(3):
+        assert poller.poll(20) == []
+    os.close(number)
+    a.close()
+
+
+def test_closed_descriptor_is_forgotten_though_a_copy_of_it_lives_on(plain: Any) -> None:
+    a, b = plain_socket.socketpair()
+    number = b.fileno()
+    copy = os.dup(number)
+    poller = poller_of((number, zmq.POLLIN))
+    assert poller.poll(0) == []
+    os.dup2(plain[1].fileno(), number)
+    plain[0].send(b"x")
+    assert eventually(lambda: poller.poll(0)) == [(number, zmq.POLLIN)]
+    plain[1].recv(1)
+    a.send(b"x")  # the copy can be read now, not what has its number
+    assert poller.poll(20) == []
+    os.dup2(copy, number)
+    assert poller.poll(10_000) == [(number, zmq.POLLIN)], "once, and back again"
+    os.close(copy)
+    for end in (a, b):
+        end.close()
+
+
 def test_hang_up_is_reported_until_the_descriptor_is_unregistered(plain: Any) -> None:
     poller = poller_of((plain[1], zmq.POLLIN))
     plain[0].close()

@@ -2,7 +2,9 @@
 //!
 //! The epoll tells of changes. A descriptor that was ready is asked about again by registering it anew; one that was
 //! not costs nothing. A descriptor that was closed leaves the epoll without a word: when somebody looks, all are
-//! registered anew if that was not done for a second, so that it is found, or what has its number now.
+//! registered anew if that was not done for a second, so that it is found, or what has its number now. One that was
+//! closed while a copy of it lives on stays in the epoll, out of reach: each registration has a token of its own, and
+//! what comes under an old one is not listened to.
 
 use std::collections::HashMap;
 use std::io;
@@ -32,15 +34,25 @@ pub(crate) struct Descriptors {
 #[derive(Default)]
 struct Table {
     watched: HashMap<RawFd, Watched>,
+    tokens: Tokens,
     /// Those to ask about at the next look: new, changed, or ready the last time.
     again: Vec<RawFd>,
+}
+
+/// The registrations that count.
+#[derive(Default)]
+struct Tokens {
+    of: HashMap<Token, RawFd>,
+    /// Never used twice; never reaches WAKE.
+    next: usize,
 }
 
 #[derive(Default)]
 struct Watched {
     /// Who wants what, by the keys of who watches.
     wanted: Vec<(usize, i32)>,
-    registered: bool,
+    /// What its registration in the epoll is called, if it has one.
+    token: Option<Token>,
     /// Bits that are there without the epoll: plain files are always ready, closed descriptors in error.
     constant: i32,
     /// It stands among those to ask about.
@@ -86,7 +98,8 @@ impl Descriptors {
 
     /// `key` wants nothing more of `fd`.
     pub(crate) fn forget(&self, fd: RawFd, key: usize) {
-        let mut table = lock(&self.table);
+        let mut guard = lock(&self.table);
+        let table = &mut *guard;
         let Some(watched) = table.watched.get_mut(&fd) else {
             return;
         };
@@ -94,6 +107,7 @@ impl Descriptors {
         if watched.wanted.is_empty() {
             // It may be closed, and its number another's, which then is not in this epoll.
             let _ = self.registry.deregister(&mut SourceFd(&fd));
+            table.tokens.forget(watched.token);
             table.watched.remove(&fd);
         } else {
             table.list(fd);
@@ -163,7 +177,7 @@ impl Table {
         for fd in std::mem::take(&mut self.again) {
             if let Some(watched) = self.watched.get_mut(&fd) {
                 watched.listed = false;
-                watched.register(registry, fd);
+                watched.register(registry, fd, &mut self.tokens);
                 if watched.is_constant() {
                     constant = true;
                     self.list(fd); // it may be another file by then
@@ -192,10 +206,9 @@ impl Table {
             }
         }
         for event in events {
-            if event.token() == WAKE {
-                continue;
-            }
-            let fd = event.token().0 as RawFd;
+            let Some(&fd) = self.tokens.of.get(&event.token()) else {
+                continue; // the waker, or a registration that no longer counts
+            };
             if let Some(watched) = self.watched.get(&fd) {
                 let before = ready.len();
                 watched.share_out(bits(event), &mut ready);
@@ -208,20 +221,45 @@ impl Table {
     }
 }
 
+impl Tokens {
+    fn name(&mut self, fd: RawFd) -> Token {
+        let token = Token(self.next);
+        self.next += 1;
+        self.of.insert(token, fd);
+        token
+    }
+
+    fn forget(&mut self, token: Option<Token>) {
+        if let Some(token) = token {
+            self.of.remove(&token);
+        }
+    }
+}
+
 impl Watched {
-    fn register(&mut self, registry: &Registry, fd: RawFd) {
+    fn register(&mut self, registry: &Registry, fd: RawFd, tokens: &mut Tokens) {
         let events = self.wanted.iter().fold(0, |all, (_, events)| all | events);
         // Errors and hang-ups are told whatever is asked for, but something has to be.
         let interest = interest(events).unwrap_or(Interest::PRIORITY);
-        let (mut source, token) = (SourceFd(&fd), Token(fd as usize));
+        let register = |token| registry.register(&mut SourceFd(&fd), token, interest);
+        let reregister = |token| registry.reregister(&mut SourceFd(&fd), token, interest);
         let mut outcome = Err(io::ErrorKind::NotFound.into());
-        if self.registered {
-            outcome = registry.reregister(&mut source, token, interest);
+        if let Some(token) = self.token {
+            outcome = reregister(token); // fails if it was closed, even if its number is another's now
         }
-        if matches!(&outcome, Err(error) if error.kind() == io::ErrorKind::NotFound) {
-            outcome = registry.register(&mut source, token, interest);
+        if outcome.is_err() {
+            tokens.forget(self.token.take());
+            let token = tokens.name(fd);
+            outcome = match register(token) {
+                // It was here, was closed, and is here again.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => reregister(token),
+                outcome => outcome,
+            };
+            self.token = Some(token);
         }
-        self.registered = outcome.is_ok();
+        if outcome.is_err() {
+            tokens.forget(self.token.take());
+        }
         self.constant = match outcome {
             Ok(()) => 0,
             // epoll does not take plain files, which never block.

@@ -145,9 +145,12 @@ impl PollSet {
     /// EINTR after a signal handler ran on this thread; ETERM, ENOTSOCK for a socket that ended; EBUSY if there are
     /// descriptors and another thread waits for them.
     pub fn poll(&self, deadline: Option<Instant>) -> Result<Vec<(usize, i32)>> {
-        let Some(descriptors) = self.descriptors.get() else {
-            return self.poll_sockets(deadline);
-        };
+        if self.descriptors.get().is_none()
+            && let Some(ready) = self.poll_sockets(deadline)?
+        {
+            return Ok(ready);
+        }
+        let descriptors = self.descriptors()?;
         let Some(mut sleeper) = descriptors.sleeper() else {
             return Err(Error::new(
                 Errno::BUSY,
@@ -157,18 +160,22 @@ impl PollSet {
         self.poll_all(descriptors, &mut sleeper, deadline)
     }
 
-    fn poll_sockets(&self, deadline: Option<Instant>) -> Result<Vec<(usize, i32)>> {
+    /// Waits for sockets alone. `None`: the first descriptor came meanwhile.
+    fn poll_sockets(&self, deadline: Option<Instant>) -> Result<Option<Vec<(usize, i32)>>> {
         loop {
             let seen = self.news.event.epoch();
+            if self.descriptors.get().is_some() {
+                return Ok(None);
+            }
             let ready = self.look()?;
             if !ready.is_empty() || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Ok(ready);
+                return Ok(Some(ready));
             }
             let patience = self.patience();
             match self.news.event.wait_patiently(seen, patience, deadline) {
                 Woken::Signalled => {}
                 Woken::Interrupted => return Err(Errno::INTR.into()),
-                Woken::TimedOut => return self.look(),
+                Woken::TimedOut => return self.look().map(Some),
             }
         }
     }
@@ -263,6 +270,8 @@ impl Drop for PollSet {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
     use crate::context::Context;
     use crate::signals::{POLLIN, POLLOUT};
@@ -326,6 +335,27 @@ mod tests {
             push.close();
             pull.close();
         }
+        context.term(None).unwrap();
+    }
+    #[test]
+    fn descriptor_that_is_added_while_another_thread_waits_for_sockets_wakes_it() {
+        let context = Context::new();
+        let set = PollSet::new();
+        let pull = context.socket(SocketType::Pull as i32).unwrap();
+        set.insert(pull.clone(), POLLIN);
+        let (reader, writer) = std::io::pipe().unwrap();
+        std::io::Write::write_all(&mut &writer, b"x").unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| set.poll(Some(Instant::now() + Duration::from_secs(20))));
+            // It waits, or is about to: both must end well.
+            while !waiting.is_finished() && !set.news.event.announce() {
+                std::thread::yield_now();
+            }
+            let key = set.insert_fd(reader.as_raw_fd(), POLLIN).unwrap();
+            assert_eq!(waiting.join().unwrap().unwrap(), [(key, POLLIN)]);
+        });
+        drop(set);
+        pull.close();
         context.term(None).unwrap();
     }
 }
