@@ -17,7 +17,8 @@ pub struct ThreadOptions {
     pub cpus: BTreeSet<usize>,
     /// THREAD_SCHED_POLICY by its number in sched.h; `None` is what the application has.
     pub policy: Option<i32>,
-    /// THREAD_PRIORITY: 1 to 99 with a real-time policy; else anything above 0 is the lowest nice value.
+    /// THREAD_PRIORITY: 1 to 99 with a real-time policy; none with SCHED_IDLE; else anything above 0 is the lowest nice
+    /// value.
     pub priority: Option<i32>,
 }
 
@@ -117,11 +118,17 @@ impl ThreadOptions {
                 ),
             )
         };
-        let wanted = match priority {
-            Some(priority) => priority,
-            // The nice value that it has already.
-            None => rustix::process::getpriority_process(None).unwrap_or(0),
-        };
+        let nice = rustix::process::getpriority_process(None).unwrap_or(0);
+        if *policy == Policy::Normal(Normal::Idle) {
+            if let Some(1..) = self.priority {
+                return Err(Error::new(
+                    Errno::INVAL,
+                    "SCHED_IDLE is below every priority: leave THREAD_PRIORITY at 0 or choose another THREAD_SCHED_POLICY",
+                ));
+            }
+            return settle_idle(nice).map_err(refused);
+        }
+        let wanted = priority.unwrap_or(nice); // none given: the one that it has already
         let value = priority_of(wanted, *policy).ok_or_else(|| refused(Errno::INVAL))?;
         set_thread_priority_and_policy(thread_native_id(), value, *policy).map_err(|error| {
             refused(match error {
@@ -129,6 +136,22 @@ impl ThreadOptions {
                 _ => Errno::INVAL,
             })
         })
+    }
+}
+
+/// Makes the calling thread run under SCHED_IDLE, where its nice value means nothing; it is kept all the same.
+fn settle_idle(nice: i32) -> std::result::Result<(), Errno> {
+    let idle = Policy::Normal(Normal::Idle);
+    // The library also asks for the nice value 0, after the policy; a niced process is refused that.
+    let outcome = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
+    let _ = rustix::process::setpriority_process(None, nice);
+    match outcome {
+        Err(thread_priority::Error::OS(number))
+            if thread_priority::unix::thread_schedule_policy().ok() != Some(idle) =>
+        {
+            Err(Errno(number))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -194,6 +217,25 @@ mod tests {
             let now = thread_priority::unix::thread_schedule_policy().unwrap();
             assert_eq!(now, Policy::Normal(Normal::Batch));
             assert_eq!(rustix::process::getpriority_process(None).unwrap(), nice);
+        });
+    }
+
+    #[test]
+    fn idle_policy_is_taken_in_a_niced_process_too_and_has_no_priority() {
+        apart(|| {
+            let nice = rustix::process::getpriority_process(None).unwrap() + 3;
+            rustix::process::setpriority_process(None, nice).unwrap();
+            let mut options = ThreadOptions {
+                policy: Some(5),
+                ..ThreadOptions::default()
+            };
+            options.settle_current_thread().unwrap();
+            let now = thread_priority::unix::thread_schedule_policy().unwrap();
+            assert_eq!(now, Policy::Normal(Normal::Idle));
+            assert_eq!(rustix::process::getpriority_process(None).unwrap(), nice);
+            options.priority = Some(1);
+            let error = options.settle_current_thread().unwrap_err();
+            assert_eq!(error.errno(), Errno::INVAL);
         });
     }
 
