@@ -441,8 +441,11 @@ def test_term_with_a_timeout_names_each_socket_with_its_endpoints_and_unsent_mes
 ) -> None:
     context = zmq.Context()
     nowhere = f"ipc://{tmp_path}/nobody"
-    idle, waiting, closed = (context.socket(kind) for kind in (zmq.PULL, zmq.PUSH, zmq.DEALER))
+    kinds = (zmq.PULL, zmq.PUSH, zmq.DEALER, zmq.SUB)
+    idle, waiting, closed, subscriber = (context.socket(kind) for kind in kinds)
     bound = idle.bind("tcp://127.0.0.1:*").addr
+    subscriber.subscribe(b"topic")
+    subscriber.connect(nowhere)
     for socket, count in ((waiting, 3), (closed, 1)):
         socket.connect(nowhere)
         for _ in range(count):
@@ -454,7 +457,8 @@ def test_term_with_a_timeout_names_each_socket_with_its_endpoints_and_unsent_mes
     assert f"PULL is not closed (at {bound}; 0 peers)" in text
     assert f"PUSH is not closed (at {nowhere}; 1 peer; unsent: 3 messages for" in text
     assert f"DEALER is closed and still has to send 1 message for {nowhere}" in text
-    for socket in (idle, waiting):
+    assert f"SUB is not closed (at {nowhere}; 1 peer; unsent: 1 subscription for" in text
+    for socket in (idle, waiting, subscriber):
         socket.close(linger=0)
     with pytest.raises(zmq.Again) as caught:
         context.term(timeout=10)

@@ -435,5 +435,7 @@ def test_events_that_nobody_reads_are_dropped_and_counted(sockets: Any, kind: in
     for _ in range(binds):
         bound.unbind(bound.bind("tcp://127.0.0.1:*").addr)
     assert bound.statistics()["monitor_dropped"] == 2 * binds - room
+    bound.monitor(None)  # which nobody has room to hear of either
+    assert bound.statistics()["monitor_dropped"] == 2 * binds - room + 1
     assert len([reader.recv_multipart() for _ in range(room)]) == room
     assert not reader.poll(0)

@@ -356,8 +356,8 @@ impl Port {
         Some(queues.len())
     }
 
-    /// What peers have not been sent yet, for people: "3 messages for tcp://127.0.0.1:5555". A closed socket has
-    /// something for each connection that is left, be it what the kernel holds for a slow peer.
+    /// What peers have not been sent yet, for people: "3 messages for tcp://127.0.0.1:5555". A SUB sends its
+    /// subscriptions. A closed socket has something for each connection that is left, be it what the kernel holds for a slow peer.
     pub(crate) fn unsent(&self) -> Vec<String> {
         let mut waiting: Vec<_> = lock(&self.peers)
             .values()
@@ -369,6 +369,10 @@ impl Port {
                 .values()
                 .filter_map(|leaving| Some((leaving.link.upgrade()?, leaving.outbound.queued()))),
         );
+        let what = match self.kind {
+            SocketType::Sub => "subscription",
+            _ => "message",
+        };
         let mut unsent: Vec<String> = waiting
             .into_iter()
             .map(|(link, queued)| {
@@ -377,8 +381,8 @@ impl Port {
                 let place = place.unwrap_or_else(|| "a peer in this process".to_owned());
                 match queued {
                     0 => format!("the rest for {place}"),
-                    1 => format!("1 message for {place}"),
-                    _ => format!("{queued} messages for {place}"),
+                    1 => format!("1 {what} for {place}"),
+                    _ => format!("{queued} {what}s for {place}"),
                 }
             })
             .collect();
@@ -409,6 +413,8 @@ impl Port {
         for link in links {
             link.end(deadline);
         }
+        // An inproc pipe has gone with its link: nobody will say so later.
+        lock(&self.leaving).retain(|_, leaving| leaving.link.strong_count() > 0);
         self.signals.notify(true, true);
         self.signals.close_lessee();
     }

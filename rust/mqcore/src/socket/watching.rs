@@ -35,7 +35,7 @@ impl Socket {
         let mut current = lock(&inner.monitor);
         inner.port.monitor.stop();
         if let Some(before) = current.take() {
-            before.close();
+            inner.retire(&before);
         }
         let Some(endpoint) = endpoint else {
             return Ok(());
@@ -142,7 +142,17 @@ impl Inner {
     pub(super) fn stop_monitor(&self) {
         self.port.monitor.stop();
         if let Some(reporter) = lock(&self.monitor).take() {
-            reporter.close();
+            self.retire(&reporter);
         }
+    }
+
+    /// Closes who reported, and keeps count of what it dropped itself.
+    fn retire(&self, reporter: &Socket) {
+        let dropped = reporter.inner.port.drops.full.load(Ordering::Relaxed);
+        let counters = &self.port.monitor.counters;
+        counters
+            .monitor_dropped
+            .fetch_add(dropped, Ordering::Relaxed);
+        reporter.close();
     }
 }
