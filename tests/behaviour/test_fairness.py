@@ -6,6 +6,7 @@ import pytest
 from peers.raw import RawPeer, frame
 from peers.subject import zmq
 from peers.waiting import eventually
+from peers.watch import Watch
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["inproc", "tcp", "ipc"])
 
@@ -186,3 +187,45 @@ def test_peer_that_is_full_gets_its_turn_again(make, endpoint):
                 pull.receive()
                 shares[which] += 1
     assert shares == {"slow": 5, "quick": 5}
+
+
+# A SUB of libzmq subscribes again only when its application next calls it.
+RESTARTS = [
+    pytest.param(zmq.PUSH, zmq.PULL, id="PUSH-PULL"),
+    pytest.param(zmq.XPUB, zmq.SUB, id="XPUB-SUB", marks=pytest.mark.deviation),
+    pytest.param(zmq.XPUB, zmq.XSUB, id="XPUB-XSUB", marks=pytest.mark.deviation),
+    pytest.param(zmq.DEALER, zmq.ROUTER, id="DEALER-ROUTER"),
+    pytest.param(zmq.DEALER, zmq.DEALER, id="DEALER-DEALER"),
+    pytest.param(zmq.PAIR, zmq.PAIR, id="PAIR-PAIR"),
+]
+
+
+@pytest.mark.parametrize("sending, receiving", RESTARTS)
+def test_what_one_connection_brought_comes_before_what_the_next_one_brings(
+    context, sending, receiving
+):
+    """The receiver is slow: both connections have ended before it reads anything."""
+    receiver = context.socket(receiving)
+    if receiving == zmq.SUB:
+        receiver.subscribe(b"")
+    endpoint = "tcp://127.0.0.1:*"
+    with Watch(receiver) as watch:
+        for session in range(2):
+            senders = zmq.Context()
+            sender = senders.socket(sending)
+            sender.bind(endpoint)
+            if session == 0:
+                endpoint = sender.get_string(zmq.LAST_ENDPOINT)
+                if receiving == zmq.XSUB:
+                    receiver.send(b"\x01")
+                receiver.connect(endpoint)
+            if sending == zmq.XPUB:
+                assert sender.recv() == b"\x01"
+            for number in range(20):
+                sender.send(b"%d" % (20 * session + number))
+            sender.close()
+            senders.term()
+            watch.wait(zmq.EVENT_DISCONNECTED, times=session + 1)
+        received = [int(receiver.recv_multipart()[-1]) for _ in range(40)]
+    assert received == list(range(40))
+    receiver.close(linger=0)

@@ -97,7 +97,7 @@ struct Core {
     /// How to connect again; `None` for an accepted connection.
     dialer: Option<Dialer>,
     pipe: Option<PipeEnd>,
-    /// The pipe's id at the port; that of the last one if there is none.
+    /// The pipe's id at the port; that of the last one if there is none, 0 before the first.
     pipe_id: PipeId,
     /// What the socket knows of the peer of the pipe.
     peer: Option<Arc<Peer>>,
@@ -561,6 +561,7 @@ impl Core {
         let peer = Arc::new(Peer {
             id,
             routing_id: name,
+            follows: (self.pipe_id != 0).then_some(self.pipe_id),
             metadata: Mutex::default(),
         });
         self.pipe = Some(far);

@@ -1,7 +1,8 @@
 //! Reads many pipes in turn: one message from each that has one, round and round.
 //!
 //! Only pipes that may have something are on the list; a pipe found empty leaves it until its waker
-//! brings it back. So idle peers cost nothing, however many they are.
+//! brings it back. So idle peers cost nothing, however many they are. The pipe of a connection that follows
+//! another waits until that one's has been read to its end: what a peer sent keeps its order.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use crate::pipe::{PipeReader, Read, Wake, Waker};
 /// Readers, and with each a `T` that belongs to it and goes when it goes.
 pub(super) struct FairQueue<T> {
     slots: Slab<Slot<T>>,
-    /// The slots to read, in their turn. Invariant: lists a slot once if it is `listed`, else not.
+    /// The slots to read, in their turn. Invariant: has a slot once if it is `listed` and follows none that is in
+    /// use, else not.
     active: VecDeque<usize>,
     wake: Arc<dyn Wake>,
 }
@@ -24,6 +26,8 @@ struct Slot<T> {
     peer: Arc<Peer>,
     reader: PipeReader,
     listed: bool,
+    /// The slot that is read after this one has ended.
+    follower: Option<usize>,
     link: T,
 }
 
@@ -40,11 +44,16 @@ impl<T> FairQueue<T> {
     pub(super) fn attach(&mut self, peer: Arc<Peer>, mut reader: PipeReader, link: T) -> usize {
         let slot = self.slots.vacant_key();
         reader.set_waker(self.waker(slot, false));
-        self.active.push_back(slot);
+        let before = peer.follows.and_then(|id| self.find(id));
+        match before.and_then(|before| self.slots.get_mut(before)) {
+            Some(before) => before.follower = Some(slot),
+            None => self.active.push_back(slot),
+        }
         self.slots.insert(Slot {
             peer,
             reader,
             listed: true,
+            follower: None,
             link,
         })
     }
@@ -103,7 +112,9 @@ impl<T> FairQueue<T> {
                 }
                 Read::Closed => {
                     self.active.pop_front();
-                    ended(slot, self.slots.remove(slot).link);
+                    let entry = self.slots.remove(slot);
+                    self.active.extend(entry.follower);
+                    ended(slot, entry.link);
                 }
             }
         }
@@ -174,6 +185,12 @@ impl<T> FairQueue<T> {
         let entry = self.slots.try_remove(slot)?;
         if entry.listed {
             self.active.retain(|&listed| listed != slot);
+        }
+        // What follows it follows the one before it, if that is still there.
+        let before = entry.peer.follows.and_then(|id| self.find(id));
+        match before.and_then(|before| self.slots.get_mut(before)) {
+            Some(before) => before.follower = entry.follower,
+            None => self.active.extend(entry.follower),
         }
         Some(entry.link)
     }
@@ -248,6 +265,48 @@ mod tests {
         put(&mut writer, "new");
         assert_eq!(queue.read(|_, ()| ()), Some((0, message(&["new"]))));
         assert!(queue.read(|_, ()| ()).is_none());
+    }
+
+    #[test]
+    fn pipe_that_follows_another_is_read_after_the_end_of_that_one() {
+        let (mut queue, mut writers, calls) = queue_of(2);
+        let mut follow = |follows: PipeId| {
+            let (writer, reader) = pipe(Bound::messages(0));
+            let id = 10 + writers.len() as PipeId;
+            let peer = Peer {
+                id,
+                follows: Some(follows),
+                ..Peer::default()
+            };
+            let slot = queue.attach(Arc::new(peer), reader, ());
+            writers.push(writer);
+            (id, slot)
+        };
+        let (second, _) = follow(0);
+        let (third, removed) = follow(second);
+        follow(third);
+        follow(99);
+        for (writer, texts) in writers.iter_mut().zip(["01", "ab", "23", "45", "67", "89"]) {
+            for at in 0..2 {
+                put(writer, &texts[at..=at]);
+            }
+        }
+        wake_all(&mut queue, &calls);
+        let read = |queue: &mut FairQueue<()>| {
+            let mut texts = String::new();
+            while let Some((_, message)) = queue.read(|_, ()| ()) {
+                texts.push_str(std::str::from_utf8(message.first()).unwrap());
+            }
+            texts
+        };
+        assert_eq!(read(&mut queue), "0a81b9");
+        assert!(queue.remove(removed).is_some(), "before its turn");
+        drop(writers.remove(0));
+        wake_all(&mut queue, &calls);
+        assert_eq!(read(&mut queue), "23");
+        drop(writers.remove(1));
+        wake_all(&mut queue, &calls);
+        assert_eq!(read(&mut queue), "67");
     }
 
     #[test]

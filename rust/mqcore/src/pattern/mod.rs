@@ -55,6 +55,9 @@ pub struct Peer {
     pub id: PipeId,
     /// ROUTER, STREAM: the name it is addressed by, unique among the live peers of the socket.
     pub routing_id: Frame,
+    /// The pipe of the connection before this one, if there was one to the same endpoint: what came through that
+    /// is read first.
+    pub follows: Option<PipeId>,
     /// What its connection says of itself (`Socket-Type`, `Peer-Address`...); replaced at a reconnect.
     pub metadata: Mutex<Properties>,
 }

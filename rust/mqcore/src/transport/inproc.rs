@@ -202,7 +202,7 @@ fn peer(id: PipeId, routing_id: Frame) -> Arc<Peer> {
     Arc::new(Peer {
         id,
         routing_id,
-        metadata: Mutex::default(),
+        ..Peer::default()
     })
 }
 
