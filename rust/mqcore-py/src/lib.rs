@@ -4,12 +4,14 @@
 //! also be true without Python belongs into the engine; what need not be fast belongs into the package.
 #![deny(unsafe_code)]
 
+mod async_socket;
 mod batch;
 mod buffer;
 mod context;
 mod error;
 mod frame;
 mod handle;
+mod loop_set;
 mod poll;
 mod poll_set;
 mod proxy;
@@ -26,6 +28,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
+    use super::async_socket::AsyncSocket;
+    #[pymodule_export]
     use super::context::Context;
     #[pymodule_export]
     use super::error::{strerror, zmq_errno};
@@ -35,6 +39,8 @@ mod _core {
     use super::handle::_after_fork_in_child;
     #[pymodule_export]
     use super::has;
+    #[pymodule_export]
+    use super::loop_set::LoopSet;
     #[pymodule_export]
     use super::poll::zmq_poll;
     #[pymodule_export]

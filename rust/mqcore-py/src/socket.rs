@@ -35,6 +35,7 @@ impl Numbered for mqcore::Socket {
 
 /// The native part of a socket; `mqcore.Socket` adds the rest.
 #[pyclass(module = "mqcore._core", subclass, frozen, weakref, dict)]
+#[derive(Default)]
 pub(crate) struct Socket {
     handle: OnceLock<Arc<Handle<mqcore::Socket>>>,
     /// Payloads of at least so many bytes are tracked by `send(copy=False)`.
@@ -318,11 +319,7 @@ impl Socket {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self {
-            handle: OnceLock::new(),
-            copy_threshold: AtomicUsize::new(0),
-            open_message: AtomicBool::new(false),
-        }
+        Self::default()
     }
 
     #[pyo3(signature = (context=None, socket_type=-1, *, shadow=None, copy_threshold=None))]
@@ -383,7 +380,7 @@ impl Socket {
     /// REP out of turn), EHOSTUNREACH (ROUTER_MANDATORY), ENOTSOCK (closed), ContextTerminated; TypeError for
     /// text and what has no buffer, BufferError for one that is not contiguous.
     #[pyo3(signature = (data, flags=0, copy=true, track=false, routing_id=None, group=None))]
-    fn send(
+    pub(crate) fn send(
         &self,
         data: &Bound<'_, PyAny>,
         flags: i32,
@@ -412,7 +409,7 @@ impl Socket {
     /// `msg_parts` is a list or tuple of what `send` takes; all parts are checked before one is sent. The
     /// other parameters, the result (of the last part) and the errors are those of `send`.
     #[pyo3(signature = (msg_parts, flags=0, copy=true, track=false, routing_id=None, group=None))]
-    fn send_multipart(
+    pub(crate) fn send_multipart(
         &self,
         msg_parts: &Bound<'_, PyAny>,
         flags: i32,
@@ -460,7 +457,7 @@ impl Socket {
     /// Raises Again if nothing came in time, ZMQError with ENOTSUP (a sending socket), EFSM (REQ and REP
     /// out of turn), ENOTSOCK (closed, also by another thread), ContextTerminated.
     #[pyo3(signature = (flags=0, copy=true, track=false))]
-    fn recv<'py>(
+    pub(crate) fn recv<'py>(
         &self,
         py: Python<'py>,
         flags: i32,
@@ -480,7 +477,7 @@ impl Socket {
     ///
     /// Parameters, parts and errors are those of `recv`.
     #[pyo3(signature = (flags=0, copy=true, track=false))]
-    fn recv_multipart<'py>(
+    pub(crate) fn recv_multipart<'py>(
         &self,
         py: Python<'py>,
         flags: i32,

@@ -52,6 +52,10 @@ python_names! {
     context_terminated: PyType = "mqcore.error" . "ContextTerminated";
     /// Watches when a buffer may be changed again.
     message_tracker: PyType = "mqcore.tracker" . "MessageTracker";
+    /// How many references to an object there are.
+    getrefcount: PyAny = "sys" . "getrefcount";
+    /// What tells the loop that runs on this thread.
+    running_loop: PyAny = "asyncio" . "_get_running_loop";
     /// The tracker of what was copied: always done.
     finished_tracker: PyAny = "mqcore.tracker" . "_FINISHED_TRACKER";
 }

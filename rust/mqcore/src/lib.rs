@@ -5,6 +5,7 @@ mod descriptors;
 pub mod endpoint;
 mod error;
 pub mod io;
+mod loop_set;
 mod mailbox;
 mod monitor;
 pub mod options;
@@ -21,6 +22,7 @@ pub mod transport;
 
 pub use context::Context;
 pub use error::{Errno, Error, Result};
+pub use loop_set::LoopSet;
 pub use mqcore_proto::{Frame, Message, ShortMessage, SocketType};
 pub use options::{OptionKind, OptionValue};
 pub use poll::{POLLERR, POLLIN, POLLOUT, POLLPRI, PollItem, Pollable, poll};

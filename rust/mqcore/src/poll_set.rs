@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::descriptors::{Descriptors, Sleeper};
 use crate::error::{Errno, Error, Result};
-use crate::signals::{Alarm, NewsList, Watcher};
+use crate::signals::{Alarm, Elsewhere, NewsList, Watcher};
 use crate::socket::Socket;
 use crate::sync::{Woken, lock};
 
@@ -94,7 +94,7 @@ impl PollSet {
             let (descriptors, waker) = Descriptors::new()?;
             // Somebody may have been quicker: its waker is the list's as well.
             if self.descriptors.set(descriptors).is_ok() {
-                self.news.set_alarm(waker);
+                self.news.set_alarm(Elsewhere::Epoll(waker));
             }
         }
         Ok(self

@@ -83,9 +83,18 @@ pub(crate) struct NewsList {
     keys: Mutex<Vec<usize>>,
     /// Whether a watched socket has ever been patient: then ask them.
     patient: AtomicBool,
-    /// Who watches descriptors too sleeps in an epoll, and says so.
-    alarm: OnceLock<mio::Waker>,
+    /// Who does not sleep on the event says where, and when.
+    alarm: OnceLock<Elsewhere>,
     asleep: AtomicBool,
+}
+
+/// Where somebody sleeps who waits for more than news.
+#[derive(Debug)]
+pub(crate) enum Elsewhere {
+    /// In an epoll of ours.
+    Epoll(mio::Waker),
+    /// In an event loop of the application, which watches this.
+    Loop(Bell),
 }
 
 impl NewsList {
@@ -94,9 +103,17 @@ impl NewsList {
         std::mem::take(&mut lock(&self.keys))
     }
 
-    /// From now on who sleeps may do so where `waker` wakes.
-    pub(crate) fn set_alarm(&self, waker: mio::Waker) {
-        let _ = self.alarm.set(waker);
+    /// From now on who sleeps may do so there.
+    pub(crate) fn set_alarm(&self, alarm: Elsewhere) {
+        let _ = self.alarm.set(alarm);
+    }
+
+    /// What the loop watches that sleeps elsewhere.
+    pub(crate) fn bell(&self) -> Option<&Bell> {
+        match self.alarm.get() {
+            Some(Elsewhere::Loop(bell)) => Some(bell),
+            _ => None,
+        }
     }
 
     /// Tells whether somebody sleeps where the alarm wakes. Look at the event afterwards.
@@ -110,9 +127,12 @@ impl NewsList {
         self.event.signal();
         if let Some(alarm) = self.alarm.get() {
             fence(Ordering::SeqCst);
-            if self.asleep.load(Ordering::SeqCst) {
-                // Fails only when the epoll is gone, and the poller with it.
-                let _ = alarm.wake();
+            if self.asleep.swap(false, Ordering::SeqCst) {
+                match alarm {
+                    // Fails only when the epoll is gone, and the poller with it.
+                    Elsewhere::Epoll(waker) => drop(waker.wake()),
+                    Elsewhere::Loop(bell) => bell.ring(),
+                }
             }
         }
     }
@@ -138,6 +158,13 @@ impl Watcher {
         {
             lock(&list.keys).push(*key);
             list.signal();
+        }
+    }
+
+    /// News that come from now on do not put it on the list, until [`unlist`](Self::unlist).
+    pub(crate) fn mute(&self) {
+        if let Alarm::List { listed, .. } = &self.alarm {
+            listed.store(true, Ordering::SeqCst);
         }
     }
 

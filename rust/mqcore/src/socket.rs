@@ -131,11 +131,13 @@ impl Inner {
 
     /// After an operation of the application: whoever watches the descriptor hears that there is more,
     /// so that one wake-up for several messages does not strand the others; and whoever has the socket on a
-    /// list looks at it again.
+    /// list looks at it again, if the operation did something.
     #[inline]
-    fn rearm(&self) {
+    fn rearm(&self, done: bool) {
         if self.port.signals.is_followed() {
-            self.port.signals.follow_up();
+            if done {
+                self.port.signals.follow_up();
+            }
             if self.port.signals.public_fd().is_some() {
                 self.rearm_fd();
             }

@@ -43,7 +43,7 @@ impl Socket {
     pub fn try_send(&self, message: Message) -> std::result::Result<(), NotSent<Message>> {
         let inner = &*self.inner;
         let sent = lock(&inner.outgoing).send(inner, message);
-        inner.rearm();
+        inner.rearm(sent.is_ok());
         sent
     }
 
@@ -61,7 +61,7 @@ impl Socket {
             sending.flush();
             sent
         };
-        inner.rearm();
+        inner.rearm(sent.is_ok());
         sent
     }
 
@@ -103,7 +103,7 @@ impl Socket {
             sending.flush();
             sent
         };
-        inner.rearm();
+        inner.rearm(sent.is_ok());
         sent
     }
 
@@ -189,7 +189,7 @@ impl Socket {
     pub fn try_recv(&self) -> Result<Message> {
         let inner = &*self.inner;
         let message = lock(&inner.incoming).whole(inner);
-        inner.rearm();
+        inner.rearm(message.is_ok());
         message
     }
 
@@ -210,7 +210,7 @@ impl Socket {
     pub fn try_recv_part_with<R>(&self, look: impl FnOnce(&mut Frame, bool) -> R) -> Result<R> {
         let inner = &*self.inner;
         let part = lock(&inner.incoming).part_with(inner, look);
-        inner.rearm();
+        inner.rearm(part.is_ok());
         part
     }
 
@@ -229,7 +229,7 @@ impl Socket {
     ) -> Result<usize> {
         let inner = &*self.inner;
         let taken = lock(&inner.incoming).many(inner, most, single, look);
-        inner.rearm();
+        inner.rearm(taken.is_ok());
         taken
     }
 
@@ -404,7 +404,7 @@ impl Drop for SendBatch<'_> {
         if let Some(mut sending) = self.sending.take() {
             sending.flush();
         }
-        self.inner.rearm(); // with the lock given back
+        self.inner.rearm(true); // with the lock given back
     }
 }
 
