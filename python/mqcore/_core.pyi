@@ -1,6 +1,7 @@
 """The native module."""
 
-from collections.abc import Callable, Iterable
+from asyncio import Future
+from collections.abc import Iterable
 from typing import Any, Literal, final, overload
 
 from typing_extensions import disjoint_base
@@ -10,6 +11,7 @@ from mqcore.tracker import MessageTracker
 __all__ = [
     "IPC_PATH_MAX_LEN",
     "VERSION",
+    "AsyncSocket",
     "Context",
     "Frame",
     "LoopSet",
@@ -58,7 +60,8 @@ class Context:
 
 @final
 class LoopSet:
-    def __new__(cls, new_future: Callable[[], Any]) -> LoopSet: ...
+    def __new__(cls, future_class: Any, loop: Any) -> LoopSet: ...
+    def new_future(self) -> Any: ...
     def fileno(self) -> int: ...
     def insert(self, socket: Socket) -> int: ...
     def remove(self, key: int) -> None: ...
@@ -67,12 +70,6 @@ class LoopSet:
     def take(self) -> list[tuple[int, int]]: ...
     def is_spent(self) -> bool: ...
     def turn(self) -> None: ...
-    def recv(self, socket: Socket, copy: bool, track: bool) -> Any: ...
-    def recv_multipart(self, socket: Socket, copy: bool, track: bool) -> Any: ...
-    def send(self, socket: Socket, data: Any, flags: int, copy: bool, track: bool) -> Any: ...
-    def send_multipart(
-        self, socket: Socket, parts: Any, flags: int, copy: bool, track: bool
-    ) -> Any: ...
 
 @final
 class PollSet:
@@ -205,3 +202,37 @@ class Socket:
     def recv_many_multipart(
         self, max: int = 1024, timeout: float | None = None
     ) -> list[list[bytes]]: ...
+
+@disjoint_base
+class AsyncSocket(Socket):
+    def _settle_in(self, in_loop: Any, set: LoopSet, receiving: Any, sending: Any) -> None: ...
+    @overload  # type: ignore[override]
+    def recv(
+        self, flags: int = 0, copy: Literal[True] = True, track: bool = False
+    ) -> Future[bytes]: ...
+    @overload
+    def recv(
+        self, flags: int = 0, *, copy: Literal[False], track: bool = False
+    ) -> Future[Frame]: ...
+    @overload
+    def recv(
+        self, flags: int = 0, copy: bool = True, track: bool = False
+    ) -> Future[bytes] | Future[Frame]: ...
+    @overload  # type: ignore[override]
+    def recv_multipart(
+        self, flags: int = 0, copy: Literal[True] = True, track: bool = False
+    ) -> Future[list[bytes]]: ...
+    @overload
+    def recv_multipart(
+        self, flags: int = 0, *, copy: Literal[False], track: bool = False
+    ) -> Future[list[Frame]]: ...
+    @overload
+    def recv_multipart(
+        self, flags: int = 0, copy: bool = True, track: bool = False
+    ) -> Future[list[bytes]] | Future[list[Frame]]: ...
+    def send(  # type: ignore[override]
+        self, data: Any, flags: int = 0, copy: bool = True, track: bool = False, **kwargs: Any
+    ) -> Future[MessageTracker | None]: ...
+    def send_multipart(  # type: ignore[override]
+        self, msg_parts: Any, flags: int = 0, copy: bool = True, track: bool = False, **kwargs: Any
+    ) -> Future[MessageTracker | None]: ...

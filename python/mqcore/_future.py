@@ -1,9 +1,6 @@
 """Sockets and pollers whose calls return futures, for any event loop that runs on asyncio.
 
-What is ready is done at once. What is not waits in a queue of its socket, first come, first served, and its socket is
-watched by the loop through one descriptor that all sockets of the loop share. An attempt never blocks, so a message is
-taken only when there is a future to give it to: one that was cancelled takes none.
-
+What is ready is done at once; what is not waits in a queue of its socket, first come, first served (`mqcore._waiting`).
 `mqcore.asyncio` and `mqcore.eventloop.future` say which loop and which class of futures.
 """
 
@@ -12,160 +9,38 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from asyncio import Future
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from errno import ENOTSOCK, ENOTSUP
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from warnings import warn
-from weakref import WeakKeyDictionary
-from weakref import ref as weak
 
-from mqcore import _core
-from mqcore.constants import (
-    DONTWAIT,
-    FD,
-    POLLERR,
-    POLLIN,
-    POLLOUT,
-    RCVTIMEO,
-    SNDTIMEO,
-)
+from mqcore import _core, _waiting
+from mqcore._waiting import ERR, IN, OUT, FutureEvent, LoopWatch, raise_again, watch_of
+from mqcore.constants import DONTWAIT, FD, RCVTIMEO, SNDTIMEO
 from mqcore.error import Again, ContextTerminated, ZMQError
 from mqcore.poll import Poller
 from mqcore.socket import Socket
 
-_T = TypeVar("_T")
+if TYPE_CHECKING:
+    from mqcore.tracker import MessageTracker
+
 _AsyncSocketT = TypeVar("_AsyncSocketT", bound="_AsyncSocket")
-Future = asyncio.Future
+_T = TypeVar("_T")
 
 _running_loop = asyncio._get_running_loop
-_IN, _OUT, _ERR, _AT_ONCE = int(POLLIN), int(POLLOUT), int(POLLERR), int(DONTWAIT)
-
-
-class _LoopWatch:
-    """What one loop watches: all sockets that somebody waits for there. Kept alive by the loop and by its sockets."""
-
-    def __init__(self, loop: Any, future_class: Any) -> None:
-        self.loop = loop
-        self.set = _core.LoopSet(future_class, loop)
-        self.new_future = self.set.new_future
-        self.waiting: dict[int, Callable[[int], None]] = {}
-        """By the keys of the set, whom to tell when a socket is ready; each once."""
-        loop.add_reader(self.set.fileno(), self._take)
-
-    def _take(self) -> None:
-        for key, there in self.set.take():
-            if (told := self.waiting.pop(key, None)) is not None:
-                told(there)
-
-    def wait(self, key: int, events: int, told: Callable[[int], None]) -> None:
-        """Calls `told` once, with what is there, when a socket has one of the events or has ended."""
-        self.waiting[key] = told
-        if there := self.set.arm(key, events):
-            self.loop.call_soon(self._tell, key, there)
-
-    def listen(self, key: int, events: int, told: Callable[[int], None]) -> None:
-        """The same, but waits for news even if one of the events is there."""
-        self.waiting[key] = told
-        self.set.listen(key, events)
-
-    def _tell(self, key: int, there: int) -> None:
-        self.set.turn()
-        if (told := self.waiting.pop(key, None)) is not None:
-            told(there)
-
-    def remove(self, key: int) -> None:
-        """Forgets a socket."""
-        self.waiting.pop(key, None)
-        self.set.remove(key)
-
-
-_watches: WeakKeyDictionary[Any, dict[Any, weak[_LoopWatch]]] = WeakKeyDictionary()
-
-
-def _watch_of(loop: Any, future_class: Any) -> _LoopWatch:
-    """That of a loop, for one class of futures."""
-    of_loop = _watches.setdefault(loop, {})
-    known = of_loop.get(future_class)
-    watch = known() if known is not None else None
-    if watch is None:
-        watch = _LoopWatch(loop, future_class)
-        of_loop[future_class] = weak(watch)
-    return watch
-
-
-class _FutureEvent:
-    """Somebody waits for an operation of a socket."""
-
-    __slots__ = ("attempt", "expired", "flags", "forget", "future", "load", "queue", "timer")
-
-    def __init__(self, future: Any, attempt: Callable[[], Any]) -> None:
-        self.future = future
-        self.attempt = attempt
-        """Returns the result; raises Again if it is not ready."""
-        self.load: Callable[[Any], Any] | None = None
-        """Applied to the result."""
-        self.expired: Callable[[], Any] = _raise_again
-        """The result when the time is up."""
-        self.flags = 0
-        """What to wait for: POLLIN, POLLOUT."""
-        self.queue: deque[_FutureEvent] | None = None
-        """Where it stands, while it waits."""
-        self.forget: Any = None
-        """What the future calls then if somebody else settles it."""
-        self.timer: Any = None
-
-    def settle(self, attempt: Callable[[], Any], final: bool = False) -> bool:
-        """Settles the future with what `attempt` returns or raises; not with Again, unless it is `final`."""
-        try:
-            result = attempt()
-            if self.load is not None:
-                result = self.load(result)
-        except Exception as error:
-            if not final and isinstance(error, Again):
-                return False
-            self._leave()
-            self.future.set_exception(error)
-        else:
-            self._leave()
-            self.future.set_result(result)
-        return True
-
-    def _leave(self) -> None:
-        """It waits no more, and nobody needs to be called."""
-        if self.queue is not None:
-            self.future.remove_done_callback(self.forget)
-            self.forgotten(None)
-
-    def forgotten(self, _future: Any) -> None:
-        """It waits no more."""
-        if self.queue is not None:
-            self.queue.remove(self)
-            self.queue = None
-            self.forget = None
-            if self.timer is not None:
-                self.timer.cancel()
-
-    def expire(self) -> None:
-        """Its time is up, unless it is ready just now."""
-        if not self.future.done() and not self.settle(self.attempt):
-            self.load = None
-            self.settle(self.expired, final=True)
-
-
-def _raise_again() -> Any:
-    raise Again
+_receive, _get = _core.Socket.recv, _core.Socket.get
+_RCVTIMEO, _SNDTIMEO, AT_ONCE = int(RCVTIMEO), int(SNDTIMEO), int(DONTWAIT)
 
 
 class _Async:
     """What sockets and pollers have in common: the loop they are used in, which may change."""
 
     _Future: ClassVar[Any] = asyncio.Future
-    _READ: ClassVar[int] = _IN
-    _WRITE: ClassVar[int] = _OUT
+    _READ: ClassVar[int] = IN
+    _WRITE: ClassVar[int] = OUT
     _current_loop: Any = None
-    _watch: Any = None
 
     def _default_loop(self) -> Any:
         """The loop to use now."""
@@ -191,13 +66,45 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
     tasks run. Everything else (bind, connect, options, close) is as it is with `mqcore.Socket`.
     """
 
-    _recv_futures: Any = None
-    _send_futures: Any = None
-    _poll_futures: Any = None
-    _key: Any = None
-    _state: int = 0
+    _waiting: Any = None
     _origin: Any = None
     _poller_class: ClassVar[Any] = None
+
+    if (
+        TYPE_CHECKING
+    ):  # what comes from `Socket` and returns what `send`, `recv` and `_deserialize` do here
+
+        def send_string(  # type: ignore[override]
+            self, u: str, flags: int = 0, copy: bool = True, encoding: str = "utf-8", **kwargs: Any
+        ) -> Future[MessageTracker | None]: ...
+
+        send_unicode = send_string  # type: ignore[assignment]
+
+        def send_json(  # type: ignore[override]
+            self, obj: Any, flags: int = 0, **kwargs: Any
+        ) -> Future[MessageTracker | None]: ...
+        def send_pyobj(  # type: ignore[override]
+            self, obj: Any, flags: int = 0, protocol: int = 4, **kwargs: Any
+        ) -> Future[MessageTracker | None]: ...
+        def send_serialized(  # type: ignore[override]
+            self,
+            msg: _T,
+            serialize: Callable[[_T], Sequence[Any]],
+            flags: int = 0,
+            copy: bool = True,
+            **kwargs: Any,
+        ) -> Future[MessageTracker | None]: ...
+        def recv_string(  # type: ignore[override]
+            self, flags: int = 0, encoding: str = "utf-8"
+        ) -> Future[str]: ...
+
+        recv_unicode = recv_string  # type: ignore[assignment]
+
+        def recv_json(self, flags: int = 0, **kwargs: Any) -> Future[Any]: ...
+        def recv_pyobj(self, flags: int = 0) -> Future[Any]: ...
+        def recv_serialized(  # type: ignore[override]
+            self, deserialize: Callable[[list[Any]], _T], flags: int = 0, copy: bool = True
+        ) -> Future[_T]: ...
 
     def __init__(
         self,
@@ -222,9 +129,7 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
                 DeprecationWarning,
                 stacklevel=2,
             )
-        self._recv_futures = deque()
-        self._send_futures = deque()
-        self._poll_futures = deque()
+        self._waiting = _waiting.Waiting()
 
     @classmethod
     def from_socket(
@@ -244,118 +149,71 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
     def _fd(self) -> int:
         return _core.Socket.get(self, FD)  # type: ignore[no-any-return]
 
-    # Where it is watched.
+    @property
+    def _recv_futures(self) -> Any:
+        return self._waiting.receiving
 
-    def _init_io_state(self, loop: Any = None) -> None:
-        """Moves to another loop. Who waits in the old one waits for ever, as that loop does not run."""
-        self._clear_io_state()
-        self._watch = _watch_of(loop, self._Future)
-        self._settle_in(
-            self._watch.loop, self._watch.set, self._recv_futures, self._send_futures
-        )
+    @property
+    def _send_futures(self) -> Any:
+        return self._waiting.sending
 
-    def _clear_io_state(self) -> None:
-        if self._key is not None:
-            self._watch.remove(self._key)
-            self._key = None
-        self._state = 0
-
-    def _wait(self) -> None:
-        """Has the loop tell of what somebody waits for."""
-        wanted = 0
-        if self._recv_futures:
-            wanted = _IN
-        if self._send_futures:
-            wanted |= _OUT
-        for event in self._poll_futures:
-            wanted |= event.flags
-        self._state = wanted
-        if wanted:
-            if self._key is None:
-                self._key = self._watch.set.insert(self)
-            self._watch.wait(self._key, wanted, self._handle_events)
-
-    def _handle_events(self, there: int) -> None:
-        """Serves those who wait for what is there; a socket that has ended says so to everybody."""
-        if not self._serve_all(there):
-            # It is ready, but not for who is first, whose own peer is full. From now on news are heard of; what came
-            # before is found by another attempt.
-            self._watch.listen(self._key, self._state, self._handle_events)
-            if not self._serve_all(there):
-                return
-        self._wait()
-
-    def _serve_all(self, there: int) -> bool:
-        """False: somebody still waits for what is there."""
-        in_vain = there & _IN and not self._serve(self._recv_futures)
-        in_vain |= there & _OUT and not self._serve(self._send_futures)
-        if there & _ERR:
-            self._serve(self._recv_futures)
-            self._serve(self._send_futures)
-        for event in list(self._poll_futures):
-            event.settle(event.attempt)
-        return not in_vain
-
-    def _serve(self, events: deque[_FutureEvent]) -> bool:
-        """Settles all that are ready, in order. False if the first one is not."""
-        first = True
-        while events:
-            event = events[0]
-            if event.future.done():
-                event.forgotten(None)
-            elif event.settle(event.attempt):
-                first = False
-            else:
-                return not first
-        return True
+    @property
+    def _state(self) -> int:
+        return self._waiting.state  # type: ignore[no-any-return]
 
     # Waiting.
 
-    def _add(self, event: _FutureEvent, queue: Any, flags: int, timeout: float) -> Any:
-        """Queues an event, for at most `timeout` milliseconds (negative: for ever)."""
-        event.queue, event.flags = queue, flags
-        queue.append(event)
-        event.forget = event.forgotten
-        event.future.add_done_callback(event.forget)
-        if timeout >= 0:
-            event.timer = self._watch.loop.call_later(timeout / 1000, event.expire)
-        if flags & ~self._state:
-            self._wait()
-        return event.future
+    def _init_io_state(self, loop: Any = None) -> None:
+        waiting = self._waiting
+        waiting.move(watch_of(loop, self._Future))
+        self._settle_in(loop, waiting.watch.set, waiting.receiving, waiting.sending)
 
-    def _begin(self, attempt: Callable[[], Any], queue: Any, must: int) -> _FutureEvent:
+    def _begin(self, attempt: Callable[[], Any], queue: Any, must: int) -> FutureEvent:
         """An event that is settled if it is ready and nobody was first, and in any case if it must be."""
         self._get_loop()
-        event = _FutureEvent(self._watch.new_future(), attempt)
+        watch = self._waiting.watch
+        event = FutureEvent(watch.new_future(), attempt)
         if must:
             event.settle(attempt, final=True)
-        elif not queue and not self._watch.set.is_spent():
+        elif not queue and not watch.set.is_spent():
             event.settle(attempt)
         return event
 
     def _add_recv_event(
-        self, attempt: Callable[[], Any], flags: int = 0, timeout: float | None = None
+        self,
+        attempt: Callable[[], Any],
+        flags: int = 0,
+        timeout: float | None = None,
+        tried: bool = False,
     ) -> Any:
         """The future of a receive."""
-        event = self._begin(attempt, self._recv_futures, flags & _AT_ONCE)
-        if event.future.done():
-            return event.future
+        waiting = self._waiting
+        if tried:
+            event = FutureEvent(waiting.watch.new_future(), attempt)
+        else:
+            self._check_open()
+            event = self._begin(attempt, waiting.receiving, flags & AT_ONCE)
+            if event.future.done():
+                return event.future
         if timeout is None:
-            timeout = _core.Socket.get(self, RCVTIMEO)
-        return self._add(event, self._recv_futures, _IN, timeout)
+            timeout = _get(self, _RCVTIMEO)
+        waiting.add(self, event, waiting.receiving, IN, timeout)
+        return event.future
 
     def _add_send_event(
         self,
         attempt: Callable[[], Any],
         flags: int = 0,
-        expired: Callable[[], Any] = _raise_again,
+        expired: Callable[[], Any] = raise_again,
     ) -> Any:
         """The future of a send."""
-        event = self._begin(attempt, self._send_futures, flags & _AT_ONCE)
+        waiting = self._waiting
+        event = self._begin(attempt, waiting.sending, flags & AT_ONCE)
         if event.future.done():
             return event.future
         event.expired = expired
-        return self._add(event, self._send_futures, _OUT, _core.Socket.get(self, SNDTIMEO))
+        waiting.add(self, event, waiting.sending, OUT, _get(self, _SNDTIMEO))
+        return event.future
 
     def _check_open(self) -> None:
         if self._closed:
@@ -363,44 +221,39 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
 
     # Receiving.
 
-    def _recv_later(self, flags: int, copy: bool, track: bool) -> Any:
-        """`recv`, when it has to wait or its future must be done."""
-        self._check_open()
-        attempt = partial(_core.Socket.recv, self, flags | _AT_ONCE, copy, track)
-        return self._add_recv_event(attempt, flags)
+    def _recv_later(self, flags: int, copy: bool, track: bool, tried: bool) -> Any:
+        """`recv`, when it has to wait (then it was tried), or perhaps, or its future must be done."""
+        attempt = partial(_receive, self, flags | AT_ONCE, copy, track)
+        return self._add_recv_event(attempt, flags, None, tried)
 
-    def _recv_multipart_later(self, flags: int, copy: bool, track: bool) -> Any:
+    def _recv_multipart_later(self, flags: int, copy: bool, track: bool, tried: bool) -> Any:
         """The same for `recv_multipart`."""
-        self._check_open()
-        attempt = partial(_core.Socket.recv_multipart, self, flags | _AT_ONCE, copy, track)
-        return self._add_recv_event(attempt, flags)
+        attempt = partial(_core.Socket.recv_multipart, self, flags | AT_ONCE, copy, track)
+        return self._add_recv_event(attempt, flags, None, tried)
 
     def recv_into(  # type: ignore[override]
         self, buffer: Any, /, *, nbytes: int = 0, flags: int = 0
-    ) -> Awaitable[int]:
+    ) -> Future[int]:
         """Receives a part into a buffer; see `mqcore.Socket.recv_into`. Returns a future of its length."""
-        self._check_open()
         attempt = partial(
-            _core.Socket.recv_into, self, buffer, nbytes=nbytes, flags=flags | _AT_ONCE
+            _core.Socket.recv_into, self, buffer, nbytes=nbytes, flags=flags | AT_ONCE
         )
         return self._add_recv_event(attempt, flags)  # type: ignore[no-any-return]
 
     def recv_many(  # type: ignore[override]
         self, max: int = 1024, timeout: float | None = None
-    ) -> Awaitable[list[bytes]]:
+    ) -> Future[list[bytes]]:
         """Receives the messages that are there, at least one; see `mqcore.Socket.recv_many`. Returns a future.
 
         A future that is cancelled takes no message.
         """
-        self._check_open()
         attempt = partial(_core.Socket.recv_many, self, max, 0)
         return self._add_recv_event(attempt, 0, timeout)  # type: ignore[no-any-return]
 
     def recv_many_multipart(  # type: ignore[override]
         self, max: int = 1024, timeout: float | None = None
-    ) -> Awaitable[list[list[bytes]]]:
+    ) -> Future[list[list[bytes]]]:
         """The same, each message as the list of its parts."""
-        self._check_open()
         attempt = partial(_core.Socket.recv_many_multipart, self, max, 0)
         return self._add_recv_event(attempt, 0, timeout)  # type: ignore[no-any-return]
 
@@ -430,7 +283,7 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
         if self._closed:
             raise StopAsyncIteration
         try:
-            return await self.recv_multipart()  # type: ignore[no-any-return]
+            return await self.recv_multipart()
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._closed and not (task is not None and task.cancelling()):
@@ -451,7 +304,7 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
                 return recvd
         if isinstance(recvd, asyncio.Future) and recvd.done() and not recvd.cancelled():
             self._get_loop()
-            event = _FutureEvent(self._watch.new_future(), recvd.result)
+            event = FutureEvent(self._waiting.watch.new_future(), recvd.result)
             event.load = load
             event.settle(recvd.result, final=True)
             return event.future
@@ -467,7 +320,7 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
         """`send`, when it has to wait or its future must be done."""
         if copy:
             data = _frozen(data)
-        attempt = partial(_core.Socket.send, self, data, flags | _AT_ONCE, copy, track, **kwargs)
+        attempt = partial(_core.Socket.send, self, data, flags | AT_ONCE, copy, track, **kwargs)
         return self._add_send_event(attempt, flags)
 
     def _send_multipart_later(
@@ -477,13 +330,13 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
         if isinstance(msg_parts, list | tuple):
             msg_parts = [_frozen(part) if copy else part for part in msg_parts]
         attempt = partial(
-            _core.Socket.send_multipart, self, msg_parts, flags | _AT_ONCE, copy, track, **kwargs
+            _core.Socket.send_multipart, self, msg_parts, flags | AT_ONCE, copy, track, **kwargs
         )
         return self._add_send_event(attempt, flags)
 
     def send_many(  # type: ignore[override]
         self, messages: Iterable[Any], flags: int = 0
-    ) -> Awaitable[int]:
+    ) -> Future[int]:
         """Sends many messages in order; see `mqcore.Socket.send_many`. Returns a future of how many were taken.
 
         It is done when all are taken, or when there was no room for the next one within SNDTIMEO. Messages that were
@@ -495,8 +348,8 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
     # Polling.
 
     def poll(  # type: ignore[override]
-        self, timeout: float | None = None, flags: int = _IN
-    ) -> Awaitable[int]:
+        self, timeout: float | None = None, flags: int = IN
+    ) -> Future[int]:
         """Waits at most `timeout` milliseconds (None and negative: for ever) for events; a future of their bits.
 
         Raises ZMQError(ENOTSUP) for a closed socket.
@@ -505,7 +358,7 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
             raise ZMQError(ENOTSUP)
         self._get_loop()
 
-        must = timeout == 0 or not flags & (_IN | _OUT)
+        must = timeout == 0 or not flags & (IN | OUT)
 
         def attempt() -> int:
             there = _core.Socket.poll(self, 0, flags)
@@ -517,23 +370,23 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
         if event.future.done():
             return event.future  # type: ignore[no-any-return]
         event.expired = lambda: 0
+        waiting = self._waiting
         timeout = -1 if timeout is None else timeout
-        return self._add(event, self._poll_futures, flags & (_IN | _OUT), timeout)  # type: ignore[no-any-return]
+        waiting.add(self, event, waiting.polling, flags & (IN | OUT), timeout)
+        return event.future  # type: ignore[no-any-return]
 
     # Its end.
 
     def close(self, linger: int | None = None) -> None:
         """Closes the socket, as `mqcore.Socket.close` does, and cancels every future that waits."""
-        if not self._closed:
-            waiting = [*(self._recv_futures or ()), *(self._send_futures or ())]
-            waiting += self._poll_futures or ()
-            if self._current_loop is not None:
-                self._clear_io_state()
-                self._cancel(waiting)
+        waiting = self._waiting
+        if waiting is not None and waiting.watch is not None and not self._closed:
+            waiting.leave()
+            self._cancel(waiting.everybody())
         super().close(linger)
 
-    def _cancel(self, events: list[_FutureEvent]) -> None:
-        loop = self._current_loop
+    def _cancel(self, events: list[FutureEvent]) -> None:
+        loop = self._waiting.watch.loop
         if not events or loop.is_closed():
             return
         if loop.is_running() and _running_loop() is not loop:  # another thread's
@@ -563,10 +416,10 @@ class _Sending:
     def attempt(self) -> int:
         if not isinstance(self.messages, list):
             if isinstance(self.messages, str | bytes | bytearray | memoryview | _core.Frame):
-                _core.Socket.send_many(self.socket, self.messages, _AT_ONCE)  # refuses it
+                _core.Socket.send_many(self.socket, self.messages, AT_ONCE)  # refuses it
             self.messages = list(self.messages)
         rest = self.messages[self.taken :] if self.taken else self.messages
-        self.taken += _core.Socket.send_many(self.socket, rest, _AT_ONCE)
+        self.taken += _core.Socket.send_many(self.socket, rest, AT_ONCE)
         if self.taken < len(self.messages):
             raise Again
         return self.taken
@@ -581,11 +434,12 @@ class _AsyncPoller(_Async, Poller):
     """A poller whose `poll` returns a future. Sockets of any kind can be registered, and plain descriptors."""
 
     _socket_class: ClassVar[Any] = _AsyncSocket
+    _loop_watch: Any = None
 
-    def poll(self, timeout: float | None = -1) -> Awaitable[list[tuple[Any, int]]]:  # type: ignore[override]
+    def poll(self, timeout: float | None = -1) -> Future[list[tuple[Any, int]]]:  # type: ignore[override]
         """Waits at most `timeout` milliseconds (None and negative: for ever); a future of what `Poller.poll` returns."""
         loop = self._get_loop()
-        watch = self._watch
+        watch = self._loop_watch
         future: Any = watch.new_future()
         try:
             ready = super().poll(0)
@@ -605,7 +459,7 @@ class _AsyncPoller(_Async, Poller):
         return future  # type: ignore[no-any-return]
 
     def _init_io_state(self, loop: Any = None) -> None:
-        self._watch = _watch_of(loop, self._Future)
+        self._loop_watch = watch_of(loop, self._Future)
 
     def _look(self) -> list[tuple[Any, int]]:
         return super().poll(0)
@@ -627,7 +481,7 @@ class _AsyncPoller(_Async, Poller):
 class _Wait:
     """A poll that waits: what it has had watched, to be taken back when its future is done."""
 
-    def __init__(self, poller: _AsyncPoller, watch: _LoopWatch, future: Any) -> None:
+    def __init__(self, poller: _AsyncPoller, watch: LoopWatch, future: Any) -> None:
         self.poller, self.watch, self.future = poller, watch, future
         self.timer: Any = None
         self.keys: list[int] = []
@@ -636,7 +490,7 @@ class _Wait:
             if isinstance(socket, _core.Socket):
                 key = watch.set.insert(socket)
                 self.keys.append(key)
-                watch.wait(key, flags & (_IN | _OUT), partial(self._look_again, key, flags))
+                watch.wait(key, flags & (IN | OUT), partial(self._look_again, key, flags))
                 continue
             number = socket if isinstance(socket, int) else socket.fileno()
             if number >= 0:
@@ -644,12 +498,12 @@ class _Wait:
                 copy = os.dup(number)
                 self.copies.append(copy)
                 with contextlib.suppress(PermissionError):  # a plain file: never waits
-                    poller._watch_raw_socket(watch.loop, copy, flags & ~_ERR, self._look_now)
+                    poller._watch_raw_socket(watch.loop, copy, flags & ~ERR, self._look_now)
 
     def _look_again(self, key: int, flags: int, there: int) -> None:
         self._look_now()
         if not self.future.done():
-            self.watch.wait(key, flags & (_IN | _OUT), partial(self._look_again, key, flags))
+            self.watch.wait(key, flags & (IN | OUT), partial(self._look_again, key, flags))
 
     def _look_now(self, *_: Any) -> None:
         if self.future.done():
@@ -679,5 +533,7 @@ class _Wait:
         for copy in self.copies:
             os.close(copy)
 
+
+_FutureEvent = FutureEvent
 
 __all__ = ["_Async", "_AsyncPoller", "_AsyncSocket", "_FutureEvent"]

@@ -46,25 +46,46 @@ impl Place {
 type Outcome<'py> = PyResult<Bound<'py, PyAny>>;
 
 impl AsyncSocket {
-    /// A future that is done with the outcome of `attempt`. `None`: it must wait, others do, it is time for the loop's
-    /// other tasks, or the loop is another than before.
+    /// A future that is done with the outcome of `attempt`, if that need not wait. It is not made if others wait, if it
+    /// is time for the loop's other tasks, or if the loop is another than before.
     #[inline]
     fn at_once<'py>(
         &self,
         py: Python<'py>,
         queue: impl FnOnce(&Place) -> &Py<PyAny>,
         attempt: impl FnOnce() -> Outcome<'py>,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+    ) -> PyResult<AtOnce<'py>> {
         let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(place) = place.clone() else {
-            return Ok(None);
+            return Ok(AtOnce::NotTried);
         };
         let set = place.set.get();
         if !place.is_here(py)? || queue(&place).bind(py).len()? > 0 || set.is_spent() {
-            return Ok(None);
+            return Ok(AtOnce::NotTried);
         }
-        set.future(py, attempt())
+        let future = set.future(py, attempt())?;
+        Ok(future.map_or(AtOnce::Tried, AtOnce::Done))
     }
+
+    #[inline]
+    fn receive_at_once<'py>(
+        &self,
+        py: Python<'py>,
+        flags: i32,
+        attempt: impl FnOnce() -> Outcome<'py>,
+    ) -> PyResult<AtOnce<'py>> {
+        if flags & DONTWAIT != 0 {
+            return Ok(AtOnce::NotTried); // there is a future in any case
+        }
+        self.at_once(py, |place| &place.receiving, attempt)
+    }
+}
+
+/// What came of an attempt at once.
+enum AtOnce<'py> {
+    Done(Bound<'py, PyAny>),
+    Tried,
+    NotTried,
 }
 
 /// The object, or Python's None.
@@ -140,12 +161,12 @@ impl AsyncSocket {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let receive = || slf.as_super().get().recv(py, DONTWAIT, copy, track);
-        if flags & DONTWAIT == 0
-            && let Some(done) = slf.get().at_once(py, |place| &place.receiving, receive)?
-        {
-            return Ok(done);
-        }
-        slf.call_method1(intern!(py, "_recv_later"), (flags, copy, track))
+        let tried = match slf.get().receive_at_once(py, flags, receive)? {
+            AtOnce::Done(future) => return Ok(future),
+            AtOnce::Tried => true,
+            AtOnce::NotTried => false,
+        };
+        slf.call_method1(intern!(py, "_recv_later"), (flags, copy, track, tried))
     }
 
     /// Receives a whole message; see `mqcore.Socket.recv_multipart`. Returns a future of the list of its parts.
@@ -166,12 +187,13 @@ impl AsyncSocket {
                 .recv_multipart(py, DONTWAIT, copy, track);
             parts.map(Bound::into_any)
         };
-        if flags & DONTWAIT == 0
-            && let Some(done) = slf.get().at_once(py, |place| &place.receiving, receive)?
-        {
-            return Ok(done);
-        }
-        slf.call_method1(intern!(py, "_recv_multipart_later"), (flags, copy, track))
+        let tried = match slf.get().receive_at_once(py, flags, receive)? {
+            AtOnce::Done(future) => return Ok(future),
+            AtOnce::Tried => true,
+            AtOnce::NotTried => false,
+        };
+        let arguments = (flags, copy, track, tried);
+        slf.call_method1(intern!(py, "_recv_multipart_later"), arguments)
     }
 
     /// Sends one part; see `mqcore.Socket.send`. Returns a future of what that returns, done when it is queued.
@@ -194,7 +216,7 @@ impl AsyncSocket {
         };
         if flags & DONTWAIT == 0
             && kwargs.is_none()
-            && let Some(done) = slf.get().at_once(py, |place| &place.sending, send)?
+            && let AtOnce::Done(done) = slf.get().at_once(py, |place| &place.sending, send)?
         {
             return Ok(done);
         }
@@ -224,7 +246,7 @@ impl AsyncSocket {
         };
         if flags & DONTWAIT == 0
             && kwargs.is_none()
-            && let Some(done) = slf.get().at_once(py, |place| &place.sending, send)?
+            && let AtOnce::Done(done) = slf.get().at_once(py, |place| &place.sending, send)?
         {
             return Ok(done);
         }

@@ -1,0 +1,236 @@
+"""Who waits for a socket in an event loop, and how the loop is told to look.
+
+All sockets that somebody waits for in a loop are watched through one descriptor. Attempts never block, so a message is
+taken only when there is a future to give it to: one that was cancelled takes none.
+
+`mqcore._future` puts sockets and pollers on top.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+from weakref import ref as weak
+
+from mqcore import _core
+from mqcore.constants import POLLERR, POLLIN, POLLOUT
+from mqcore.error import Again
+
+IN, OUT, ERR = int(POLLIN), int(POLLOUT), int(POLLERR)
+
+
+class LoopWatch:
+    """What one loop watches: all sockets that somebody waits for there. Kept alive by the loop and by its sockets."""
+
+    def __init__(self, loop: Any, future_class: Any) -> None:
+        self.loop = loop
+        self.set = _core.LoopSet(future_class, loop)
+        self.new_future = self.set.new_future
+        self.waiting: dict[int, Callable[[int], None]] = {}
+        """By the keys of the set, whom to tell when a socket is ready; each once."""
+        loop.add_reader(self.set.fileno(), self._take)
+
+    def _take(self) -> None:
+        for key, there in self.set.take():
+            if (told := self.waiting.pop(key, None)) is not None:
+                told(there)
+
+    def wait(self, key: int, events: int, told: Callable[[int], None]) -> None:
+        """Calls `told` once, with what is there, when a socket has one of the events or has ended."""
+        self.waiting[key] = told
+        if there := self.set.arm(key, events):
+            self.loop.call_soon(self._tell, key, there)
+
+    def listen(self, key: int, events: int, told: Callable[[int], None]) -> None:
+        """The same, but waits for news even if one of the events is there."""
+        self.waiting[key] = told
+        self.set.listen(key, events)
+
+    def _tell(self, key: int, there: int) -> None:
+        self.set.turn()
+        if (told := self.waiting.pop(key, None)) is not None:
+            told(there)
+
+    def remove(self, key: int) -> None:
+        """Forgets a socket."""
+        self.waiting.pop(key, None)
+        self.set.remove(key)
+
+
+_watches: WeakKeyDictionary[Any, dict[Any, weak[LoopWatch]]] = WeakKeyDictionary()
+
+
+def watch_of(loop: Any, future_class: Any) -> LoopWatch:
+    """That of a loop, for one class of futures."""
+    of_loop = _watches.setdefault(loop, {})
+    known = of_loop.get(future_class)
+    watch = known() if known is not None else None
+    if watch is None:
+        watch = LoopWatch(loop, future_class)
+        of_loop[future_class] = weak(watch)
+    return watch
+
+
+def raise_again() -> Any:
+    """The result of an operation whose time is up."""
+    raise Again
+
+
+class FutureEvent:
+    """Somebody waits for an operation of a socket."""
+
+    expired: Callable[[], Any] = staticmethod(raise_again)
+    """Returns the result when the time is up, or raises."""
+    load: Callable[[Any], Any] | None = None
+    """Applied to the result."""
+    flags = 0
+    """What to wait for: POLLIN, POLLOUT."""
+    timer: Any = None
+
+    def __init__(self, future: Any, attempt: Callable[[], Any]) -> None:
+        self.future = future
+        self.attempt = attempt
+        """Returns the result; raises Again if it is not ready."""
+        self.queue: deque[FutureEvent] | None = None
+        """Where it stands, while it waits."""
+
+    def settle(self, attempt: Callable[[], Any], final: bool = False) -> bool:
+        """Settles the future with what `attempt` returns or raises; not with Again, unless it is `final`."""
+        future = self.future
+        try:
+            result = attempt()
+            if self.load is not None:
+                result = self.load(result)
+        except Exception as error:
+            if not final and isinstance(error, Again):
+                return False
+            if self.queue is not None:
+                future.remove_done_callback(self.forgotten)
+                self.forgotten(future)
+            future.set_exception(error)
+        else:
+            if self.queue is not None:
+                future.remove_done_callback(self.forgotten)
+                self.forgotten(future)
+            future.set_result(result)
+        return True
+
+    def forgotten(self, _future: Any) -> None:
+        """It waits no more. Called by its future if somebody else has settled it."""
+        if (queue := self.queue) is not None:
+            self.queue = None
+            if queue[0] is self:
+                queue.popleft()
+            else:
+                queue.remove(self)
+            if self.timer is not None:
+                self.timer.cancel()
+
+    def expire(self) -> None:
+        """Its time is up, unless it is ready just now."""
+        if not self.future.done() and not self.settle(self.attempt):
+            self.load = None
+            self.settle(self.expired, final=True)
+
+
+class Waiting:
+    """Those who wait for one socket: to receive, to send, to hear of it; each in their order."""
+
+    __slots__ = ("key", "polling", "receiving", "sending", "state", "watch")
+
+    def __init__(self) -> None:
+        self.receiving: deque[FutureEvent] = deque()
+        self.sending: deque[FutureEvent] = deque()
+        self.polling: deque[FutureEvent] = deque()
+        self.watch: Any = None
+        """Of the loop in which the socket is used."""
+        self.key: int | None = None
+        """Of the socket in the watch, once somebody waited."""
+        self.state = 0
+        """What the loop will tell of."""
+
+    def move(self, watch: LoopWatch) -> None:
+        """Goes on in another loop. Who waits in the old one waits until that runs again: for ever, as a rule."""
+        self.leave()
+        self.watch = watch
+
+    def leave(self) -> None:
+        """The loop tells of nothing more."""
+        if self.key is not None:
+            self.watch.remove(self.key)
+            self.key = None
+        self.state = 0
+
+    def add(
+        self,
+        socket: _core.Socket,
+        event: FutureEvent,
+        queue: deque[FutureEvent],
+        flags: int,
+        timeout: float,
+    ) -> None:
+        """Queues an event, for at most `timeout` milliseconds (negative: for ever)."""
+        event.queue = queue
+        event.flags = flags
+        queue.append(event)
+        event.future.add_done_callback(event.forgotten)
+        if timeout >= 0:
+            event.timer = self.watch.loop.call_later(timeout / 1000, event.expire)
+        if flags & ~self.state:
+            if self.key is None:
+                self.key = self.watch.set.insert(socket)
+            self.state |= flags
+            self.watch.wait(self.key, self.state, self._handle)
+
+    def _handle(self, there: int) -> None:
+        """Serves those who wait for what is there; a socket that has ended says so to everybody."""
+        key = self.key
+        if key is None:
+            return
+        if not self._serve_all(there):
+            # It is ready, but not for who is first, whose own peer is full. From now on news are heard of; what came
+            # before is found by another attempt.
+            self.watch.listen(key, self.state, self._handle)
+            if not self._serve_all(there):
+                return
+        wanted = IN if self.receiving else 0
+        if self.sending:
+            wanted |= OUT
+        for event in self.polling:
+            wanted |= event.flags
+        self.state = wanted
+        if wanted:
+            self.watch.wait(key, wanted, self._handle)
+
+    def _serve_all(self, there: int) -> bool:
+        """False: somebody still waits for what is there."""
+        done = True
+        if there & (IN | ERR) and self.receiving:
+            done = self._serve(self.receiving)
+        if there & (OUT | ERR) and self.sending:
+            done &= self._serve(self.sending)
+        for event in list(self.polling) if self.polling else ():
+            event.settle(event.attempt)
+        return done
+
+    def _serve(self, events: deque[FutureEvent]) -> bool:
+        """Settles all that are ready, in order. False if not even the first one is."""
+        first = True
+        while events:
+            event = events[0]
+            if event.future.done():
+                event.forgotten(None)
+            elif event.settle(event.attempt):
+                first = False
+            else:
+                return not first
+        return True
+
+    def everybody(self) -> list[FutureEvent]:
+        """Who waits for anything."""
+        return [*self.receiving, *self.sending, *self.polling]
+
+
+__all__ = ["ERR", "IN", "OUT", "FutureEvent", "LoopWatch", "Waiting", "raise_again", "watch_of"]
