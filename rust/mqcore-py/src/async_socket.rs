@@ -55,8 +55,13 @@ impl AsyncSocket {
         queue: impl FnOnce(&Place) -> &Py<PyAny>,
         attempt: impl FnOnce() -> Outcome<'py>,
     ) -> PyResult<AtOnce<'py>> {
-        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(place) = place.clone() else {
+        // Not locked in what follows, which may run Python code.
+        let place = self
+            .place
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let Some(place) = place else {
             return Ok(AtOnce::NotTried);
         };
         let set = place.set.get();
@@ -67,17 +72,20 @@ impl AsyncSocket {
         Ok(future.map_or(AtOnce::Tried, AtOnce::Done))
     }
 
+    /// The same for a receive, but what a closed socket says is not for a future.
     #[inline]
     fn receive_at_once<'py>(
-        &self,
-        py: Python<'py>,
+        slf: &Bound<'py, Self>,
         flags: i32,
-        attempt: impl FnOnce() -> Outcome<'py>,
+        receive: impl FnOnce(&Socket) -> Outcome<'py>,
     ) -> PyResult<AtOnce<'py>> {
-        if flags & DONTWAIT != 0 {
-            return Ok(AtOnce::NotTried); // there is a future in any case
+        let socket = slf.as_super().get();
+        if flags & DONTWAIT != 0 || socket._closed() {
+            return Ok(AtOnce::NotTried);
         }
-        self.at_once(py, |place| &place.receiving, attempt)
+        let attempt = || receive(socket);
+        slf.get()
+            .at_once(slf.py(), |place| &place.receiving, attempt)
     }
 }
 
@@ -160,8 +168,8 @@ impl AsyncSocket {
         #[pyo3(from_py_with = truth)] track: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        let receive = || slf.as_super().get().recv(py, DONTWAIT, copy, track);
-        let tried = match slf.get().receive_at_once(py, flags, receive)? {
+        let receive = |socket: &Socket| socket.recv(py, DONTWAIT, copy, track);
+        let tried = match Self::receive_at_once(slf, flags, receive)? {
             AtOnce::Done(future) => return Ok(future),
             AtOnce::Tried => true,
             AtOnce::NotTried => false,
@@ -180,14 +188,11 @@ impl AsyncSocket {
         #[pyo3(from_py_with = truth)] track: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        let receive = || {
-            let parts = slf
-                .as_super()
-                .get()
-                .recv_multipart(py, DONTWAIT, copy, track);
+        let receive = |socket: &Socket| {
+            let parts = socket.recv_multipart(py, DONTWAIT, copy, track);
             parts.map(Bound::into_any)
         };
-        let tried = match slf.get().receive_at_once(py, flags, receive)? {
+        let tried = match Self::receive_at_once(slf, flags, receive)? {
             AtOnce::Done(future) => return Ok(future),
             AtOnce::Tried => true,
             AtOnce::NotTried => false,

@@ -753,7 +753,7 @@ impl Socket {
     }
 
     #[getter]
-    fn _closed(&self) -> bool {
+    pub(crate) fn _closed(&self) -> bool {
         match self.handle.get().and_then(|handle| handle.get()) {
             Some(socket) => socket.is_closed(),
             None => true,
