@@ -6,6 +6,7 @@ Importing it starts no thread and makes no context.
 from __future__ import annotations
 
 import os as _os
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from mqcore import _core, constants, error
 from mqcore._core import (
@@ -70,6 +71,19 @@ def device(device_type: int, frontend: Socket[bytes], backend: Socket[bytes]) ->
     Does not return; raises what `proxy` raises.
     """
     return proxy(frontend, backend)
+
+
+if _TYPE_CHECKING:
+    from mqcore.install import install_as_zmq as install_as_zmq
+else:
+
+    def __getattr__(name: str) -> object:
+        # What is needed once at most, or never, is imported when somebody asks for it.
+        if name == "install_as_zmq":
+            from mqcore.install import install_as_zmq
+
+            return install_as_zmq
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 # A forked child has none of the parent's threads: what it inherits raises instead of waiting for them.
