@@ -12,22 +12,39 @@ from mqcore.ssh import forward
 from mqcore.ssh.server import _import, _split_server
 
 
+def _host_key_policy(paramiko: Any) -> Any:
+    """What to do with the key of an unknown host; what the policy refuses is marked as refused."""
+    name = os.environ.get("PYZMQ_PARAMIKO_HOST_KEY_POLICY") or "Reject"
+    policy: Any = getattr(paramiko, f"{name}Policy", None)
+    if policy is None:
+        raise ValueError(
+            f"PYZMQ_PARAMIKO_HOST_KEY_POLICY is {name!r}: it may be AutoAdd, Reject or Warning"
+        )
+
+    class Marking(policy):  # type: ignore[misc, valid-type]
+        def missing_host_key(self, client: Any, hostname: str, key: Any) -> None:
+            try:
+                super().missing_host_key(client, hostname, key)
+            except paramiko.SSHException:
+                client.mqcore_refused_host = True
+                raise
+
+    return Marking()
+
+
 def _connect_paramiko(
     server: str, keyfile: str | None, password: str | None, timeout: float | None = None
 ) -> Any:
-    """A connected client. Raises what paramiko raises."""
+    """A connected client. Raises paramiko.AuthenticationException if the server does not let us in, other exceptions
+    of paramiko if there is no server, or it is not the one that is known."""
     paramiko = _import("paramiko", "a tunnel by paramiko")
     user, host, port = _split_server(server)
     client = paramiko.SSHClient()
     client.load_system_host_keys()
-    name = os.environ.get("PYZMQ_PARAMIKO_HOST_KEY_POLICY")
-    if name:
-        policy = getattr(paramiko, f"{name}Policy", None)
-        if policy is None:
-            raise ValueError(
-                f"PYZMQ_PARAMIKO_HOST_KEY_POLICY is {name!r}: it may be AutoAdd, Reject or Warning"
-            )
-        client.set_missing_host_key_policy(policy())
+    known_hosts = os.path.expanduser("~/.ssh/known_hosts")
+    if os.path.exists(known_hosts):
+        client.load_host_keys(known_hosts)  # then AutoAdd adds to it, and a changed key is noticed
+    client.set_missing_host_key_policy(_host_key_policy(paramiko))
     try:
         client.connect(
             host,
@@ -38,6 +55,15 @@ def _connect_paramiko(
             password=password,
             timeout=timeout,
         )
+    except paramiko.SSHException as error:
+        # Where no key fits, paramiko raises what it found wrong with the last kind of key that it tried.
+        transport = client.get_transport()
+        authenticating = transport is not None and transport.is_active()
+        refused_host = hasattr(client, "mqcore_refused_host")
+        client.close()
+        if authenticating and not refused_host and type(error) is paramiko.SSHException:
+            raise paramiko.AuthenticationException(str(error)) from error
+        raise
     except BaseException:
         client.close()
         raise
@@ -50,10 +76,6 @@ def _try_passwordless_paramiko(server: str, keyfile: str | None) -> bool:
         client = _connect_paramiko(server, keyfile, None)
     except paramiko.AuthenticationException:
         return False
-    except paramiko.SSHException as error:
-        if str(error) == "No authentication methods available":  # we have no key to offer
-            return False
-        raise
     client.close()
     return True
 

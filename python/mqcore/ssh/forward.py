@@ -6,10 +6,11 @@ at the loopback interface only.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socketserver
 from collections.abc import Callable
-from socket import SHUT_WR, socket
+from socket import SHUT_RDWR, SHUT_WR, socket
 from threading import Thread
 from typing import Any
 
@@ -50,33 +51,33 @@ class Handler(socketserver.BaseRequestHandler):
         ) as error:  # paramiko's own, of which this file knows none; the client sees the end
             _log.warning("The SSH server does not connect to %s:%d: %s", host, port, error)
             return
+
+        def end_request() -> None:
+            # A channel that is closed takes nothing any more: then the client need not go on either.
+            self.request.shutdown(SHUT_RDWR if channel.closed else SHUT_WR)
+
         back = Thread(
-            target=_copy, args=(channel.recv, self.request.sendall, self._end_request), daemon=True
+            target=_copy, args=(channel.recv, self.request.sendall, end_request), daemon=True
         )
         back.start()
         try:
             _copy(self.request.recv, channel.sendall, channel.shutdown_write)
             back.join()
         finally:
-            channel.close()
-
-    def _end_request(self) -> None:
-        self.request.shutdown(SHUT_WR)
+            with contextlib.suppress(OSError, EOFError):
+                channel.close()
 
 
 def _copy(
     receive: Callable[[int], bytes], send: Callable[[bytes], Any], end: Callable[[], Any]
 ) -> None:
     """Copies one direction to its end, and passes the end on."""
-    try:
+    # Where a side is gone, the other direction notices by itself.
+    with contextlib.suppress(OSError, EOFError):
         while data := receive(_CHUNK):
             send(data)
-    except (OSError, EOFError):
-        pass  # a side is gone: the other direction notices by itself
-    try:
+    with contextlib.suppress(OSError, EOFError):
         end()
-    except (OSError, EOFError):
-        pass
 
 
 def _open_server(
