@@ -21,7 +21,7 @@ def _host_key_policy(paramiko: Any) -> Any:
             f"PYZMQ_PARAMIKO_HOST_KEY_POLICY is {name!r}: it may be AutoAdd, Reject or Warning"
         )
 
-    class Marking(policy):  # type: ignore[misc, valid-type]
+    class Marking(policy):  # type: ignore[misc]
         def missing_host_key(self, client: Any, hostname: str, key: Any) -> None:
             try:
                 super().missing_host_key(client, hostname, key)
