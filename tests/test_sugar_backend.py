@@ -89,6 +89,7 @@ def test_backend_offers_all_that_a_backend_must() -> None:
     backend = sub("backend")
     assert set(backend.select.public_api) == set(backend.__all__)
     assert backend.monitored_queue is sub("devices").monitored_queue
+    assert backend.cython is sub("backend.cython")
     assert backend.Message is backend.Frame or zmq.__name__ == "zmq"
     with pytest.raises(AttributeError):
         backend.nothing_like_it  # noqa: B018

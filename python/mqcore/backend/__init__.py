@@ -57,6 +57,10 @@ else:
             from mqcore.devices.monitoredqueue import monitored_queue
 
             return monitored_queue
+        if name == "cython":
+            from importlib import import_module
+
+            return import_module("mqcore.backend.cython")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
