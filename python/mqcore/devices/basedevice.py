@@ -142,7 +142,7 @@ class Device:
                 if chosen not in self._random_addrs:
                     self._random_addrs.append(chosen)
                     return port
-        raise ZMQBindError(f"Could not reserve a random port of {addr}")
+        raise ZMQBindError(f"{addr} has no free port that this device was not given already")
 
     # Running.
 

@@ -89,7 +89,7 @@ def openssh_tunnel(
                 said += child.before + (b"" if which == 2 else child.after)
             if which == 0:
                 if rejected:
-                    print("Password rejected, try again", file=sys.stderr)
+                    print(f"{target} does not take this password", file=sys.stderr)
                     password = None
                 child.sendline(password or getpass(f"{server}'s password: "))
                 rejected = True
