@@ -10,13 +10,12 @@ messages need no callback of the loop to be scheduled, and outgoing ones need on
 
 from __future__ import annotations
 
-import asyncio
 import json
 import pickle
 import sys
 import warnings
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from tornado.ioloop import IOLoop
@@ -25,6 +24,7 @@ from tornado.log import gen_log
 import mqcore as zmq
 from mqcore import POLLIN, POLLOUT
 from mqcore.error import Again, ZMQError
+from mqcore.eventloop.callbacks import check, run
 
 _StreamT = TypeVar("_StreamT", bound="ZMQStream")
 _SendCallback = Callable[[Any, Any], Any]
@@ -35,9 +35,6 @@ _EVENTS = int(zmq.EVENTS)
 _DONTWAIT = int(zmq.DONTWAIT)
 _LOCKSTEP = (zmq.REQ, zmq.REP)
 _SEND_OPTIONS = ("copy", "track", "routing_id", "group")
-
-_running: set[asyncio.Future[Any]] = set()
-"""What callbacks have returned and is not done: an event loop alone does not keep its tasks alive."""
 
 
 class ZMQStream:
@@ -93,7 +90,7 @@ class ZMQStream:
         Replaces the callback before; None receives no more. What a coroutine function returns is awaited.
         """
         self._check_closed()
-        _check(callback)
+        check(callback)
         self._recv_callback = callback
         self._recv_copy = copy
         if callback is not None:
@@ -106,7 +103,7 @@ class ZMQStream:
         if callback is None:
             self.stop_on_recv()
             return
-        _check(callback)
+        check(callback)
         self.on_recv(lambda parts: callback(self, parts), copy=copy)
 
     def stop_on_recv(self) -> None:
@@ -126,7 +123,7 @@ class ZMQStream:
         it raised.
         """
         self._check_closed()
-        _check(callback)
+        check(callback)
         self._send_callback = callback
 
     def on_send_stream(
@@ -136,7 +133,7 @@ class ZMQStream:
         if callback is None:
             self.stop_on_send()
             return
-        _check(callback)
+        check(callback)
         self.on_send(lambda parts, status: callback(self, parts, status))
 
     def stop_on_send(self) -> None:
@@ -252,7 +249,7 @@ class ZMQStream:
 
     def set_close_callback(self, callback: Callable[[], Any] | None) -> None:
         """Has `callback()` called at the close; None: nothing."""
-        _check(callback)
+        check(callback)
         self._close_callback = callback
 
     def close(self, linger: int | None = None) -> None:
@@ -396,28 +393,8 @@ class ZMQStream:
         return True
 
     def _run_callback(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Calls a callback. What it raises is logged, and goes to the loop; what it returns is awaited if it can be."""
-        try:
-            result = callback(*args, **kwargs)
-        except Exception:
-            gen_log.error("Uncaught exception in ZMQStream callback", exc_info=True)
-            raise
-        if result is not None and isinstance(result, Awaitable):
-            if not isinstance(result, asyncio.Future):
-                loop = getattr(self.io_loop, "asyncio_loop", None)
-                result = asyncio.ensure_future(result, loop=loop)
-            _running.add(result)
-            result.add_done_callback(_finish)
-
-
-def _check(callback: Any) -> None:
-    assert callback is None or callable(callback), f"a callback is callable, not {callback!r}"
-
-
-def _finish(future: asyncio.Future[Any]) -> None:
-    _running.discard(future)
-    if not future.cancelled() and (error := future.exception()) is not None:
-        gen_log.error("Uncaught exception in ZMQStream callback", exc_info=error)
+        """Calls a callback; see `callbacks.run`."""
+        run(self.io_loop, callback, *args, **kwargs)
 
 
 __all__ = ["ZMQStream"]
