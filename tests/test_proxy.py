@@ -80,6 +80,19 @@ def test_many_clients_and_workers_meet(sockets: Any, background: Any) -> None:
     assert proxied.end() == "terminated"
 
 
+@pytest.mark.parametrize("frontend", ["ROUTER", "DEALER", "PULL"])
+def test_side_that_only_sends_is_not_read(sockets: Any, background: Any, frontend: str) -> None:
+    proxied = Proxied(background, (getattr(zmq, frontend), zmq.PUSH))
+    sender = sockets(zmq.PUSH if frontend == "PULL" else zmq.DEALER)
+    sender.connect(proxied.frontend)
+    receiver = sockets(zmq.PULL)
+    receiver.connect(proxied.backend)
+    for number in range(3):
+        sender.send(b"%d" % number)
+    assert [receiver.recv_multipart()[-1] for _ in range(3)] == [b"0", b"1", b"2"]
+    assert proxied.end() == "terminated"
+
+
 def test_capture_gets_a_copy_of_both_directions(sockets: Any, background: Any) -> None:
     watching = sockets(zmq.PULL)
     watching.bind("tcp://127.0.0.1:*")

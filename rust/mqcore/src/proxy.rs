@@ -191,7 +191,13 @@ impl Proxy {
                     }
                     let message = match self.sides[from].try_recv() {
                         Ok(message) => message,
-                        Err(error) if matches!(error.errno(), Errno::AGAIN | Errno::FSM) => {
+                        // FSM: not its turn; NOTSUP: it only sends.
+                        Err(error)
+                            if matches!(
+                                error.errno(),
+                                Errno::AGAIN | Errno::FSM | Errno::NOTSUP
+                            ) =>
+                        {
                             return Ok(moved > 0);
                         }
                         Err(error) => return Err(error),
