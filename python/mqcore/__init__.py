@@ -73,16 +73,43 @@ def device(device_type: int, frontend: Socket[bytes], backend: Socket[bytes]) ->
     return proxy(frontend, backend)
 
 
+def get_includes() -> list[str]:
+    """The directories that pyzmq names for those who compile against it. mqcore has nothing to compile against."""
+    package = _os.path.dirname(_os.path.abspath(__file__))
+    return [_os.path.dirname(package), _os.path.join(package, "utils")]
+
+
+def get_library_dirs() -> list[str]:
+    """The directory of the native module."""
+    return [_os.path.dirname(_os.path.abspath(__file__))]
+
+
 if _TYPE_CHECKING:
+    from mqcore import _typing as _typing
+    from mqcore import backend as backend
+    from mqcore import sugar as sugar
+    from mqcore import utils as utils
+    from mqcore.curve import curve_keypair, curve_public
     from mqcore.install import install_as_zmq as install_as_zmq
+    from mqcore.stopwatch import Stopwatch
 else:
+    # What is needed once at most, or never, is imported when somebody asks for it: a module, or a name of one.
+    _LATER = {
+        "Stopwatch": "mqcore.stopwatch",
+        "curve_keypair": "mqcore.curve",
+        "curve_public": "mqcore.curve",
+        "install_as_zmq": "mqcore.install",
+    }
+    _MODULES_LATER = ("_typing", "backend", "sugar", "utils")
 
     def __getattr__(name: str) -> object:
-        # What is needed once at most, or never, is imported when somebody asks for it.
-        if name == "install_as_zmq":
-            from mqcore.install import install_as_zmq
+        from importlib import import_module
 
-            return install_as_zmq
+        if name in _MODULES_LATER:
+            return import_module(f"{__name__}.{name}")
+        if name in _LATER:
+            found = globals()[name] = getattr(import_module(_LATER[name]), name)
+            return found
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -103,12 +130,16 @@ __all__ = [
     "PYZMQ_DRAFT_API",
     "Poller",
     "Socket",
+    "Stopwatch",
     "SyncContext",
     "SyncSocket",
     "_FINISHED_TRACKER",
     "__revision__",
     "__version__",
+    "curve_keypair",
+    "curve_public",
     "device",
+    "get_includes",
     "has",
     "mqcore_version",
     "proxy",
