@@ -40,10 +40,7 @@ def test_stub_of_the_native_module_is_true(tmp_path: Path) -> None:
     assert output.startswith("Success"), output
 
 
-def test_program_of_a_user_checks(tmp_path: Path) -> None:
-    output = check(
-        tmp_path,
-        """
+SYNCHRONOUS = """
 import mqcore as zmq
 from mqcore import Frame, MessageTracker
 
@@ -75,9 +72,65 @@ except zmq.Again as error:
     number: int | None = error.errno
 sync: zmq.SyncSocket = push
 context.destroy(linger=0)
-""",
-    )
+"""
+
+ASYNCHRONOUS = """
+import asyncio
+from typing import Any
+
+import mqcore as zmq
+import mqcore.asyncio
+from mqcore.asyncio import Context, Poller, Socket
+
+
+async def main() -> None:
+    context = Context()
+    same: Context = Context.instance()
+    push: Socket = context.socket(zmq.PUSH)
+    with context.socket(zmq.PULL) as pull:
+        pull.bind("tcp://127.0.0.1:*")
+        tracker: zmq.MessageTracker | None = await push.send(b"x", copy=False)
+        await push.send_multipart([b"a", b"b"])
+        await push.send_string("x")
+        taken: int = await push.send_many([b"1", b"2"])
+        body: bytes = await pull.recv()
+        frame: zmq.Frame = await pull.recv(copy=False)
+        text: str = await pull.recv_string()
+        parts: list[bytes] = await asyncio.wait_for(pull.recv_multipart(), 1)
+        number: int = await pull.recv_serialized(lambda parts: len(parts))
+        events: int = await pull.poll(10)
+        many: list[bytes] = await pull.recv_many(100)
+        async for message in pull:
+            part: bytes = message[0]
+        async for batch in pull.batches():
+            print(batch)
+    poller = Poller()
+    poller.register(push, zmq.POLLIN)
+    ready: list[tuple[Any, int]] = await poller.poll(5)
+
+
+asyncio.run(main())
+"""
+
+PROGRAMS = pytest.mark.parametrize(
+    "program", [SYNCHRONOUS, ASYNCHRONOUS], ids=["synchronous", "asynchronous"]
+)
+
+
+@PROGRAMS
+def test_program_of_a_user_checks(tmp_path: Path, program: str) -> None:
+    output = check(tmp_path, program)
     assert output.startswith("Success"), output
+
+
+@PROGRAMS
+def test_program_of_a_user_checks_with_pyright_too(tmp_path: Path, program: str) -> None:
+    pytest.importorskip("pyright")
+    (tmp_path / "program.py").write_text(program)
+    output = run("pyright", "--pythonpath", sys.executable, "program.py", cwd=tmp_path)
+    if "informations" not in output:
+        pytest.skip(f"pyright does not run here: {output[-200:]}")
+    assert "0 errors" in output, output
 
 
 def test_mistakes_of_a_user_are_found(tmp_path: Path) -> None:

@@ -148,6 +148,14 @@ class Context(_core.Context, AttributeSetter, Generic[_SocketT]):
         """Another face of the context `address`: a Context, or the `underlying` of one."""
         return cls(shadow=address)
 
+    @classmethod
+    def shadow_pyczmq(cls: type[_ContextT], ctx: Any) -> _ContextT:
+        """Would be another face of a context of pyczmq. Raises ZMQError(ENOTSUP): that is one of libzmq."""
+        raise ZMQError(
+            Errno.ENOTSUP,
+            f"{ctx!r} is a context of libzmq, which mqcore does not use; connect over ipc or tcp instead",
+        )
+
     def __copy__(self: _ContextT, memo: Any = None) -> _ContextT:
         return type(self).shadow(self)
 

@@ -99,7 +99,7 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
     one as `shadow`) another face of that one.
     """
 
-    context: Any
+    context: Any = None
     """The Context, or None for the shadow of a number."""
     type: Any
     """The SocketType."""

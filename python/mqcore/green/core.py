@@ -103,8 +103,13 @@ class _Socket(_original_Socket[bytes]):
         if self._waiting.sleepers:
             self._waiting.wake(_BOTH)  # a mark that was moved makes room
 
-    getsockopt = get  # type: ignore[assignment]
-    setsockopt = set  # type: ignore[assignment]
+    def getsockopt(self, option: int) -> Any:
+        """The same as `get`."""
+        return self.get(option)
+
+    def setsockopt(self, option: int, optval: Any) -> None:
+        """The same as `set`."""
+        self.set(option, optval)
 
     # How to wait.
 

@@ -262,14 +262,15 @@ impl Frame {
     }
 
     /// Sets a frame option. There is none that can be set.
-    fn set(&self, option: &Bound<'_, PyAny>, _value: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn set(&self, option: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = option.py();
         let shown = option.repr()?.to_string();
         match shown.trim_matches('\'') {
             "routing_id" => Err(no_drafts("routing_id", "CLIENT and SERVER")),
             "group" => Err(no_drafts("group", "RADIO and DISH")),
             _ => {
-                let detail = format!("{shown} of a frame cannot be set");
+                let value = value.repr()?;
+                let detail = format!("{shown} of a frame cannot be set, to {value} or anything");
                 Err(raise(py, &mqcore::Error::new(Errno::INVAL, detail)))
             }
         }
