@@ -30,6 +30,17 @@ def test_importing_the_package_imports_none_of_the_helpers() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+def test_modules_that_pyzmq_has_loaded_are_attributes() -> None:
+    code = (
+        f"import {name}.utils as utils\n"
+        "assert utils.jsonapi.loads(b'1') == 1\n"
+        "assert utils.interop.cast_int_addr(5) == 5\n"
+        "from " + name + ".utils import z85, monitor\n"
+        "assert not hasattr(utils, 'nonsense')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 # JSON.
 
 

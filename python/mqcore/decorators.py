@@ -20,11 +20,11 @@ from mqcore.context import Context
 _CallableT = TypeVar("_CallableT", bound=Callable[..., Any])
 
 
-class _Decorator(Protocol):
+class _DecoratorCallable(Protocol):
     def __call__(self, func: _CallableT) -> _CallableT: ...
 
 
-def context(*args: Any, **kwargs: Any) -> _Decorator:
+def context(*args: Any, **kwargs: Any) -> _DecoratorCallable:
     """Gives a function a new `Context`, which is destroyed when the function is done.
 
     The context comes as the last positional argument; with a name (as text first, or as `name=...`) as the
@@ -41,7 +41,7 @@ def context(*args: Any, **kwargs: Any) -> _Decorator:
     return _giving(name, make)
 
 
-def socket(*args: Any, **kwargs: Any) -> _Decorator:
+def socket(*args: Any, **kwargs: Any) -> _DecoratorCallable:
     """Gives a function a new socket, which is closed when the function is done.
 
     The socket comes as the last positional argument; with a name (as text first, or as `name=...`) as the
@@ -88,7 +88,9 @@ def _context_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Con
     return Context.instance()
 
 
-def _giving(name: str | None, make: Callable[[tuple[Any, ...], dict[str, Any]], Any]) -> _Decorator:
+def _giving(
+    name: str | None, make: Callable[[tuple[Any, ...], dict[str, Any]], Any]
+) -> _DecoratorCallable:
     """A decorator that adds what `make` returns to the arguments, within a `with` statement."""
 
     def decorate(func: Any) -> Any:

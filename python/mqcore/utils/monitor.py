@@ -8,10 +8,13 @@ from __future__ import annotations
 import inspect
 import struct
 from collections.abc import Awaitable, Sequence
-from typing import Any, TypedDict, overload
+from typing import TYPE_CHECKING, Any, TypedDict, overload
 
 from mqcore.constants import Event
 from mqcore.socket import Socket
+
+if TYPE_CHECKING:
+    from mqcore._future import _AsyncSocket
 
 
 class _MonitorMessage(TypedDict):
@@ -46,11 +49,9 @@ async def _parse_later(message: Awaitable[Sequence[bytes]]) -> _MonitorMessage:
 
 
 @overload
-def recv_monitor_message(socket: Socket[bytes], flags: int = 0) -> _MonitorMessage: ...
+def recv_monitor_message(socket: _AsyncSocket, flags: int = 0) -> Awaitable[_MonitorMessage]: ...
 @overload
-def recv_monitor_message(
-    socket: Socket[Any], flags: int = 0
-) -> _MonitorMessage | Awaitable[_MonitorMessage]: ...
+def recv_monitor_message(socket: Socket[bytes], flags: int = 0) -> _MonitorMessage: ...
 def recv_monitor_message(
     socket: Socket[Any], flags: int = 0
 ) -> _MonitorMessage | Awaitable[_MonitorMessage]:
