@@ -59,9 +59,8 @@ def test_pyzmq_and_mqcore_read_each_others_files(tmp_path: Path, writer: str) ->
 @pytest.mark.usefixtures("keys")
 def test_metadata_stands_in_the_secret_file_only(tmp_path: Path) -> None:
     public_file, secret_file = certs.create_certificates(tmp_path, "me", {"name": "x", "to": "y"})
-    body = "".join(
-        line for line in open(secret_file, encoding="utf-8") if not line.startswith(("#", "\n"))
-    )
+    lines = Path(secret_file).read_text().splitlines()
+    body = "\n".join(line for line in lines if line and not line.startswith("#"))
     assert body.startswith("metadata\n    name = x\n    to = y\ncurve\n    public-key = ")
     assert "name" not in Path(public_file).read_text().split("metadata")[1]
 

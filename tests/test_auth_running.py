@@ -146,6 +146,28 @@ def test_nonsense_does_not_stop_the_thread(rules: Any, asker: Any) -> None:
 
 
 @pytest.mark.deviation
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_thread_that_was_ended_by_a_callback_does_not_open_the_door(
+    rules: Any, asker: Any, context: Any
+) -> None:
+    """Without anybody at the address of ZAP, sockets accept every NULL connection."""
+
+    def leave() -> None:
+        raise SystemExit
+
+    rules.configure_curve_callback("home", Provider(leave))
+    asker.send_multipart(CURVE)
+    rules.thread.join(10)
+    assert not rules.is_alive()
+    other = running.ThreadAuthenticator(context)
+    with pytest.raises(zmq.ZMQError):
+        other.start()
+    rules.stop()
+    other.start()
+    other.stop()
+
+
+@pytest.mark.deviation
 def test_callback_may_stop_its_own_authenticator(rules: Any, sockets: Any) -> None:
     rules.configure_curve_callback("home", Provider(rules.stop))
     thread = rules.thread

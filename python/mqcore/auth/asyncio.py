@@ -50,6 +50,8 @@ class AsyncioAuthenticator(Authenticator):
         return asyncio.get_event_loop()
 
     async def _serve(self, zap: Any) -> None:
+        # The socket is closed by `stop` and by the end of the context only. Where a mistake ends the task, connections
+        # wait for answers: a context without anybody at the address would let them in.
         from mqcore.asyncio import Poller  # only now: this module is importable without it
 
         poller = Poller()
@@ -65,7 +67,6 @@ class AsyncioAuthenticator(Authenticator):
         except ZMQError as error:
             if error.errno not in _ENDED:
                 raise
-        finally:
             zap.close()
 
     def stop(self) -> None:

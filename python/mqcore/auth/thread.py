@@ -22,7 +22,7 @@ _ENDED = (Errno.ETERM, Errno.ENOTSOCK, Errno.ENOTSUP)
 class AuthenticationThread(Thread):
     """Answers the requests of an authenticator until TERMINATE comes through `pipe`, or the context ends.
 
-    It closes both sockets then. `ThreadAuthenticator` makes it.
+    It closes the sockets then. `ThreadAuthenticator` makes it.
     """
 
     poller: Any = None
@@ -53,7 +53,9 @@ class AuthenticationThread(Thread):
                 raise
         finally:
             self.pipe.close()
-            Authenticator.stop(self.authenticator)
+        # Not where a mistake ended the thread: then connections wait for answers until somebody stops the
+        # authenticator. A context without anybody at the address would let them in.
+        Authenticator.stop(self.authenticator)
 
     def _serve(self, zap: Any, runner: asyncio.Runner) -> None:
         while True:
