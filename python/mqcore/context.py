@@ -15,7 +15,8 @@ from mqcore import _core
 from mqcore.attributes import AttributeSetter, OptValT
 from mqcore.constants import ContextOption, Errno, SocketOption
 from mqcore.error import ZMQError
-from mqcore.socket import Socket, _as_number
+from mqcore.socket import Socket
+from mqcore.utils.interop import cast_int_addr
 
 _ContextT = TypeVar("_ContextT", bound="Context[Any]")
 _SocketT = TypeVar("_SocketT", bound="Socket[Any]", covariant=True)
@@ -71,7 +72,7 @@ class Context(_core.Context, AttributeSetter, Generic[_SocketT]):
             if number == 0:
                 raise ZMQError(Errno.EFAULT, f"Bad address: {shadow!r} is terminated")
         elif shadow:
-            number = _as_number(shadow)
+            number = cast_int_addr(shadow)
         self._shadow = number != 0
         self.sockopts = {}
         self._sockets = WeakSet()

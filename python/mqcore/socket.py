@@ -37,6 +37,7 @@ from mqcore.constants import (
 )
 from mqcore.error import Again, ZMQBindError, ZMQError
 from mqcore.poll import Poller
+from mqcore.utils.interop import cast_int_addr
 
 if TYPE_CHECKING:
     from mqcore.context import Context
@@ -45,16 +46,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _ReturnT = TypeVar("_ReturnT", bytes, Any)
 _SocketT = TypeVar("_SocketT", bound="Socket[Any]")
-
-
-def _as_number(address: Any) -> int:
-    """The number that stands for an object: an int, or what converts to one."""
-    if isinstance(address, int):
-        return address
-    try:
-        return int(address)
-    except (TypeError, ValueError):
-        raise ValueError(f"Cannot cast {address!r} to int") from None
 
 
 class _SocketContext(Generic[_SocketT]):
@@ -153,7 +144,7 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
             self._shadow_obj = shadow
             ctx_or_socket = getattr(shadow, "context", None)
         elif shadow:
-            shadow = _as_number(shadow)
+            shadow = cast_int_addr(shadow)
             ctx_or_socket = None
         else:
             shadow = None

@@ -192,6 +192,15 @@ def test_engine_knows_no_python():
             assert "pyo3" not in without_comments(file.read_text()), file.relative_to(ROOT)
 
 
+def test_engine_has_no_lock_of_the_whole_process():
+    """A thread that held one while another forks would leave it locked in the child for ever."""
+    for folder in (ENGINE, PROTOCOL):
+        for file in sources(folder):
+            text = without_tests(without_comments(file.read_text()))
+            found = re.search(r"\bstatic \w+:[^;=]*(Lazy|Once|Mutex|RwLock)\w*", text)
+            assert not found, f"{file.relative_to(ROOT)}: {found and found.group()}"
+
+
 def manifests() -> list[Path]:
     return [ROOT / "Cargo.toml", *sorted(CRATES.glob("*/Cargo.toml"))]
 

@@ -16,6 +16,6 @@ from mqcore.context import _ContextT as _ContextType  # noqa: F401
 from mqcore.context import _SocketT as _SocketType  # noqa: F401
 from mqcore.error import ZMQError as ZMQError
 from mqcore.socket import Socket as Socket
-from mqcore.socket import _as_number as cast_int_addr  # noqa: F401
+from mqcore.utils.interop import cast_int_addr  # noqa: F401
 
 __all__ = ["Context", "SyncContext"]

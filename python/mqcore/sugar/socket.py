@@ -15,7 +15,7 @@ from mqcore.error import ZMQBindError as ZMQBindError
 from mqcore.error import ZMQError as ZMQError
 from mqcore.poll import Poller as Poller
 from mqcore.socket import Socket
-from mqcore.socket import _as_number as cast_int_addr  # noqa: F401
 from mqcore.socket import _SocketContext as _SocketContext
+from mqcore.utils.interop import cast_int_addr  # noqa: F401
 
 __all__ = ["Socket", "SyncSocket"]

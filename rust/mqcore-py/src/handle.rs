@@ -32,20 +32,27 @@ pub(crate) trait Numbered: Sized + 'static {
     fn end(&self);
 }
 
+/// The live objects by number.
+type Live<T> = Option<HashMap<usize, Weak<Handle<T>>>>;
+
 /// Numbers that stand for objects, as libzmq's addresses do. A number is never used again.
 pub(crate) struct Registry<T: Numbered> {
-    live: Mutex<Option<HashMap<usize, Weak<Handle<T>>>>>,
+    /// One for each generation, in turn: a thread of the parent may have held the lock when this process was forked.
+    live: [Mutex<Live<T>>; 4],
 }
 
 impl<T: Numbered> Registry<T> {
     pub(crate) const fn new() -> Self {
         Self {
-            live: Mutex::new(None),
+            live: [const { Mutex::new(None) }; 4],
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<HashMap<usize, Weak<Handle<T>>>>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Live<T>> {
+        let turn = generation() as usize % self.live.len();
+        self.live[turn]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The object that `number` stands for, if it is still there.

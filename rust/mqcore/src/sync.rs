@@ -35,7 +35,7 @@ impl<T> CheckedCell<T> {
 }
 
 use std::cell::Cell;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Locks `mutex`, also after a panic in another holder: every critical section here leaves its data
@@ -121,14 +121,25 @@ impl Luck {
     }
 }
 
+/// Whether there is a single processor, so that nothing happens while a thread looks on.
+fn is_alone() -> bool {
+    use std::sync::atomic::Ordering::Relaxed;
+    /// 0 until somebody asked: then the number of processors. No lock: a process that forks while another of its
+    /// threads asks would leave it locked in the child.
+    static PROCESSORS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let mut count = PROCESSORS.load(Relaxed);
+    if count == 0 {
+        count = std::thread::available_parallelism().map_or(usize::MAX, usize::from);
+        PROCESSORS.store(count, Relaxed);
+    }
+    count == 1
+}
+
 /// Calls `look` again and again, for `span` but at most until `deadline`: whether it said true.
 fn look_until(span: Duration, deadline: Option<Instant>, mut look: impl FnMut() -> bool) -> bool {
-    /// On a single processor nothing happens while a thread looks on.
-    static USELESS: LazyLock<bool> =
-        LazyLock::new(|| std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1));
     /// Looks between two looks at the clock.
     const LOOKS: u32 = 16;
-    if *USELESS {
+    if is_alone() {
         return false;
     }
     let until = Instant::now() + span;
