@@ -16,7 +16,7 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 export CARGO_BUILD_JOBS := $(JOBS)
 # The tools of the house, pinned so that a new release of one cannot fail a build that passed yesterday.
 TOOLS := "maturin>=1.9,<2" ruff==0.17.6 mypy==2.4.1
-PYTHON_SOURCES := $(wildcard python tests benches demo soak)
+PYTHON_SOURCES := $(wildcard python tests benches demo soak examples docs/native_docstrings.py)
 
 VENV_READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
@@ -75,6 +75,13 @@ test: lint ## Everything: lint, Rust tests, model checks, build, pytest (the sam
 test-quick: build ## Rust and Python tests without lint, stopping at the first failure
 	cargo test --locked --workspace
 	$(BIN)/python -m pytest -x -q tests
+
+.PHONY: docs
+docs: build ## Build the documentation into build/docs, from docs/ and the docstrings
+	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'], sep='\n')" \
+		> $(VENV)/docs-requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $(VENV)/docs-requirements.txt
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 .PHONY: bench
 bench: build ## Compare with pyzmq and pyomq, every cell, many rounds; tables and charts in benches/results/
