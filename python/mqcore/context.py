@@ -192,7 +192,10 @@ class Context(_core.Context, AttributeSetter, Generic[_SocketT]):
         context is closed; ContextTerminated while it is being terminated.
         """
         if self.closed:
-            raise ZMQError(Errno.ENOTSUP)
+            raise ZMQError(
+                Errno.ENOTSUP,
+                f"{_core.strerror(Errno.ENOTSUP)}: the context is terminated; make a new one",
+            )
         socket: _SocketT = (socket_class or self._socket_class)(self, socket_type, **kwargs)
         try:
             for option, value in self.sockopts.items():

@@ -148,7 +148,9 @@ fn parse(text: &str, purpose: Use) -> Result<Endpoint> {
         "tcp" => tcp(text, address, purpose).map(Endpoint::Tcp),
         "udp" => Err(Error::new(
             Errno::NOCOMPATPROTO,
-            format!("{text:?}: udp is only for RADIO, DISH and DGRAM sockets"),
+            format!(
+                "{text:?}: udp is for RADIO, DISH and DGRAM sockets, which mqcore does not have yet"
+            ),
         )),
         _ => Err(Error::new(
             Errno::PROTONOSUPPORT,

@@ -63,12 +63,7 @@ impl Context {
     /// EINVAL for a number that is no socket type, EMFILE when MAX_SOCKETS are open, ETERM after the
     /// context was shut down.
     pub fn socket(&self, kind: i32) -> Result<Socket> {
-        let kind = SocketType::from_number(kind.into()).ok_or_else(|| {
-            Error::new(
-                Errno::INVAL,
-                format!("{kind} is no socket type; known are 0 (PAIR) to 11 (STREAM)"),
-            )
-        })?;
+        let kind = SocketType::from_number(kind.into()).ok_or_else(|| unknown_type(kind))?;
         let port = Port::new(kind);
         let id = next_id();
         let alive = self.enroll(id, &port)?;
@@ -108,6 +103,20 @@ impl Context {
         socket.inner.port.set_tender(inner);
         Ok(socket)
     }
+}
+
+/// EINVAL for the number of no socket type, or of one that is not there yet.
+fn unknown_type(number: i32) -> Error {
+    const DRAFTS: [&str; 9] = [
+        "SERVER", "CLIENT", "RADIO", "DISH", "GATHER", "SCATTER", "DGRAM", "PEER", "CHANNEL",
+    ];
+    let index = number.checked_sub(12).map(usize::try_from);
+    let draft = index.and_then(|index| DRAFTS.get(index.ok()?));
+    let text = match draft {
+        Some(name) => format!("mqcore does not have the draft socket type {name} ({number}) yet"),
+        None => format!("{number} is no socket type; known are 0 (PAIR) to 11 (STREAM)"),
+    };
+    Error::new(Errno::INVAL, text)
 }
 
 fn closed() -> Error {
