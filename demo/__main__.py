@@ -9,6 +9,7 @@ import traceback
 from demo import (
     asleep,
     envelope,
+    event_loop,
     exclusive_pair,
     high_water,
     pipeline,
@@ -25,6 +26,7 @@ CHAPTERS = (
     high_water,
     envelope,
     asleep,
+    event_loop,
 )
 
 
