@@ -171,28 +171,3 @@ def test_isolated_child_is_not_reached(run: Run) -> None:
         """,
     )
     assert run.output("-m", "mqcore.as_zmq", program) == ["[]"]
-
-
-def test_kernel_of_jupyter_runs_on_mqcore(run: Run) -> None:
-    for name in ("jupyter_client", "ipykernel", "mqcore.asyncio", "mqcore.eventloop.zmqstream"):
-        pytest.importorskip(name)
-    program = run.write(
-        "program.py",
-        """
-        from jupyter_client.manager import start_new_kernel
-        manager, client = start_new_kernel(kernel_name="python3", startup_timeout=40)
-        try:
-            reply = []
-            def hear(message):
-                if message["msg_type"] == "stream":
-                    reply.append(message["content"]["text"])
-            client.execute_interactive(
-                "import zmq; print(zmq.__name__)", output_hook=hear, timeout=40
-            )
-            print("".join(reply).strip())
-        finally:
-            client.stop_channels()
-            manager.shutdown_kernel(now=True)
-        """,
-    )
-    assert run.output("-m", "mqcore.as_zmq", program) == ["mqcore"]
