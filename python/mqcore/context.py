@@ -235,7 +235,7 @@ class Context(_core.Context, AttributeSetter, Generic[_SocketT]):
 
     def _get_attr_opt(self, name: str, option: int) -> Any:
         if name in ContextOption.__members__:
-            return self.get(option)
+            return super()._get_attr_opt(name, option)
         if name in SocketOption.__members__ and option in self.sockopts:
             return self.sockopts[option]
         raise AttributeError(name)
