@@ -331,22 +331,24 @@ def test_no_test_sleeps_to_pass():
     assert not offences, "\n".join(offences)
 
 
-CHECKLIST = ROOT / "tests" / "conformance" / "CHECKLIST.md"
+LISTS = {"CHECKLIST.md": 300, "TRAPS.md": 150}
+"""The lists in tests/conformance that name tests, and about how many each names."""
 
 
-def named_tests() -> list[tuple[str, str]]:
-    """The tests that the check list names: file and function."""
+def named_tests(text: str) -> list[tuple[str, str]]:
+    """The tests that a list names: file and function."""
     found = []
     file = ""
-    for path, name in re.findall(r"`([\w/.]*)::(\w+)`", CHECKLIST.read_text()):
+    for path, name in re.findall(r"`([\w/.]*)::(\w+)`", text):
         file = path or file
         found.append((file, name))
     return found
 
 
-def test_every_test_of_the_check_list_exists() -> None:
-    named = named_tests()
-    assert len(named) > 300
+@pytest.mark.parametrize("name", LISTS)
+def test_every_test_of_a_list_exists(name: str) -> None:
+    named = named_tests((ROOT / "tests" / "conformance" / name).read_text())
+    assert len(named) > LISTS[name]
     texts = {file: (ROOT / "tests" / file).read_text() for file, _ in named}
-    missing = [f"{file}::{name}" for file, name in named if f"def {name}(" not in texts[file]]
+    missing = [f"{file}::{test}" for file, test in named if f"def {test}(" not in texts[file]]
     assert not missing
