@@ -30,7 +30,7 @@ class AttributeSetter:
     """Reads and writes options as attributes, in any case: `socket.linger = 0`, `socket.LINGER`.
 
     A name that the instance or a class of its hierarchy has (or declares by an annotation) is an ordinary
-    attribute. Any other must be the name of a constant.
+    attribute. Any other must be the name of a constant: AttributeError if it is none, or if the option cannot be read.
     """
 
     _declared_names: ClassVar[frozenset[str]] = frozenset()
@@ -74,11 +74,11 @@ class AttributeSetter:
             raise
 
     def get(self, option: int) -> Any:
-        """Reads an option."""
+        """Returns the value of the option `option`, a number. Here it raises NotImplementedError: subclasses have it."""
         raise NotImplementedError
 
     def set(self, option: int, optval: Any) -> None:
-        """Sets an option."""
+        """Sets the option `option`, a number, to `optval`. Here it raises NotImplementedError: subclasses have it."""
         raise NotImplementedError
 
 

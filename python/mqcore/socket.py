@@ -86,8 +86,10 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
     Any thread may call anything at any time; messages sent in parts (SNDMORE) by several threads at once get
     mixed up, whole ones do not. Options are attributes, in any case: `socket.linger = 0`, `socket.rcvhwm`.
 
-    Socket(context, socket_type=PAIR, *, copy_threshold=None), or with another socket (or the `underlying` of
-    one as `shadow`) another face of that one.
+    Socket(ctx_or_socket, socket_type=PAIR, *, copy_threshold=None): of a Context a new socket; of another socket
+    (or with its `underlying` as `shadow`) another face of that one. `copy_threshold` is in bytes; None:
+    `mqcore.COPY_THRESHOLD`. Raises what `Context.socket` raises, TypeError without a context, ZMQError(ENOTSOCK)
+    for the shadow of nothing.
     """
 
     context: Any = None
@@ -165,9 +167,10 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
 
     @classmethod
     def shadow(cls: builtins.type[_SocketT], address: Any) -> _SocketT:
-        """Another face of the socket `address`: a Socket, or the `underlying` of one.
+        """Returns another face of the socket `address`: a Socket, or the `underlying` of one.
 
-        Closing any of them closes the socket.
+        Closing any of them closes the socket. Raises ZMQError(ENOTSOCK) if there is no such open socket, ValueError
+        for what is no number.
         """
         return cls(shadow=address)
 
@@ -184,6 +187,7 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
 
         `linger`: for at most so many milliseconds (-1: for ever); None: as the option LINGER says. Waiting
         calls of other threads end with ENOTSOCK. Closing again does nothing, nor does it in a forked child.
+        Raises ZMQError(EINVAL), and does not close, for a `linger` below -1.
         """
         _core.Socket.close(self, linger)
         context = self.__dict__.get("context")
@@ -211,7 +215,7 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
 
     @property
     def socket_type(self) -> int:
-        """The same as `type`. Deprecated."""
+        """The same as `type`, with a DeprecationWarning."""
         warn("Socket.socket_type is deprecated, use Socket.type", DeprecationWarning, stacklevel=2)
         return self.type  # type: ignore[no-any-return]
 
@@ -236,7 +240,7 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
         Returns a context manager that unbinds; its `addr` has the port that was chosen.
 
         Raises ZMQError: EINVAL (not an address), EADDRINUSE, EADDRNOTAVAIL, ENODEV (no such interface),
-        EPROTONOSUPPORT, ENOENT and ENAMETOOLONG (ipc paths).
+        EPROTONOSUPPORT, ENOENT and ENAMETOOLONG (ipc paths), ENOTSOCK (closed); TypeError if it is no text.
         """
         _core.Socket.bind(self, addr)
         if isinstance(addr, str):
@@ -261,7 +265,9 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
         """Binds to a free port of `addr` (tcp://interface) and returns it.
 
         With the default range the system chooses. Otherwise ports from `min_port` to below `max_port` are
-        tried at random, at most `max_tries` times; ZMQBindError if none was free.
+        tried at random, at most `max_tries` times.
+
+        Raises ZMQBindError if none was free, ValueError for an empty range, and what `bind` raises otherwise.
         """
         if (min_port, max_port) == (49152, 65536):
             self.bind(f"{addr}:*")
@@ -284,7 +290,10 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
     getsockopt = _core.Socket.get
 
     def set_string(self, option: int, optval: str, encoding: str = "utf-8") -> None:
-        """Sets an option with a binary value to text."""
+        """Sets `option`, one with a binary value, to the text `optval` in `encoding`.
+
+        Raises TypeError for what is no text and options of other kinds, UnicodeEncodeError, and what `set` raises.
+        """
         if not isinstance(optval, str):
             raise TypeError(f"strings only, not {optval.__class__!r}: {optval!r}")
         self.set(option, optval.encode(encoding))
@@ -292,7 +301,11 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
     setsockopt_string = setsockopt_unicode = set_string
 
     def get_string(self, option: int, encoding: str = "utf-8") -> str:
-        """Reads an option with a binary value as text. TypeError for other options."""
+        """Returns the value of `option`, one with a binary value, as text in `encoding`.
+
+        Raises TypeError for options of other kinds, ValueError for an unknown one, UnicodeDecodeError, and what `get`
+        raises.
+        """
         if SocketOption(option)._opt_type is not _OptType.bytes:
             raise TypeError(f"option {option} will not return a string to be decoded")
         value: bytes = self.get(option)
@@ -301,14 +314,17 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
     getsockopt_string = getsockopt_unicode = get_string
 
     def get_hwm(self) -> int:
-        """The high-water mark: SNDHWM, or RCVHWM."""
+        """Returns the high-water mark in messages: SNDHWM, or RCVHWM if that cannot be read. Raises what `get` does."""
         try:
             return self.get(SNDHWM)  # type: ignore[no-any-return]
         except ZMQError:
             return self.get(RCVHWM)  # type: ignore[no-any-return]
 
     def set_hwm(self, value: int) -> None:
-        """Sets SNDHWM and RCVHWM: how many messages wait for each peer. 0 is no limit."""
+        """Sets SNDHWM and RCVHWM to `value`: how many messages wait for each peer; 0 is no limit.
+
+        Raises what `set` raises, after it has tried both: ZMQError(EINVAL) for a negative one, TypeError.
+        """
         failure = None
         for option in (SNDHWM, RCVHWM):
             try:
@@ -318,28 +334,35 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
         if failure is not None:
             raise failure
 
-    hwm = property(get_hwm, set_hwm, doc="SNDHWM and RCVHWM at once.")
+    hwm = property(
+        get_hwm, set_hwm, doc="SNDHWM and RCVHWM at once, in messages: `get_hwm`, `set_hwm`."
+    )
 
     def subscribe(self, topic: str | bytes) -> None:
-        """Wants the messages of a SUB socket that begin with `topic`; all of them for b''."""
+        """Wants the messages that begin with `topic` (text counts as UTF-8); all of them for b''.
+
+        For SUB sockets, and XPUB ones with XPUB_MANUAL; several calls with the same topic count. Raises
+        ZMQError(EINVAL) for sockets of other types, and what `set` raises.
+        """
         self.set(SUBSCRIBE, topic.encode("utf-8") if isinstance(topic, str) else topic)
 
     def unsubscribe(self, topic: str | bytes) -> None:
-        """Undoes one `subscribe(topic)`."""
+        """Undoes one `subscribe` to `topic`. Does nothing if there was none. Raises what `subscribe` does."""
         self.set(UNSUBSCRIBE, topic.encode("utf-8") if isinstance(topic, str) else topic)
 
     def join(self, group: str | bytes) -> None:
-        """Joins a group, for DISH sockets: RuntimeError as long as there are none."""
+        """Would join `group`. Raises RuntimeError: that is for DISH sockets, and there are none yet."""
         raise RuntimeError("join needs a DISH socket, which this version of mqcore does not have")
 
     def leave(self, group: str | bytes) -> None:
-        """Leaves a group, for DISH sockets: RuntimeError as long as there are none."""
+        """Would leave `group`. Raises RuntimeError: that is for DISH sockets, and there are none yet."""
         raise RuntimeError("leave needs a DISH socket, which this version of mqcore does not have")
 
     def fileno(self) -> int:
-        """The descriptor FD, for event loops.
+        """Returns the descriptor FD, for event loops.
 
-        It is edge-triggered: readable means that EVENTS may have changed; read EVENTS then.
+        It is edge-triggered: readable means that EVENTS may have changed; read EVENTS then. Raises ZMQError(ENOTSOCK)
+        for a closed socket.
         """
         return self.get(FD)  # type: ignore[no-any-return]
 
@@ -412,7 +435,10 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
         encoding: str = "utf-8",
         **kwargs: Any,
     ) -> MessageTracker | None:
-        """Sends text in an encoding, as one part. Other parameters and errors are those of `send`."""
+        """Sends the text `u` in `encoding`, as one part. Other parameters, result and errors are those of `send`.
+
+        Raises TypeError for what is no text, and UnicodeEncodeError, besides.
+        """
         if not isinstance(u, str):
             raise TypeError("str objects only")
         return self.send(u.encode(encoding), flags=flags, copy=copy, **kwargs)
@@ -420,7 +446,10 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
     send_unicode = send_string
 
     def recv_string(self, flags: int = 0, encoding: str = "utf-8") -> str:
-        """Receives one part as text. A part that is no such text raises after it was taken."""
+        """Receives one part and returns it as text in `encoding`. `flags` and errors are those of `recv`.
+
+        A part that is no such text raises UnicodeDecodeError, and is lost: it was taken.
+        """
         msg = self.recv(flags=flags)
         return self._deserialize(msg, lambda part: part.decode(encoding))  # type: ignore[no-any-return]
 
@@ -433,21 +462,37 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
         protocol: int = pickle.DEFAULT_PROTOCOL,
         **kwargs: Any,
     ) -> MessageTracker | None:
-        """Sends a Python object, pickled."""
+        """Sends the Python object `obj`, pickled with `protocol`, as one part.
+
+        Other parameters, result and errors are those of `send`, and the errors of `pickle.dumps` besides:
+        PicklingError, AttributeError or TypeError for an object that cannot be pickled, ValueError for a protocol that
+        there is not.
+        """
         return self.send(pickle.dumps(obj, protocol), flags=flags, **kwargs)
 
     def recv_pyobj(self, flags: int = 0) -> Any:
-        """Receives a pickled Python object. Never from peers that you do not trust: pickles run code."""
+        """Receives one part and returns the Python object that it is the pickle of.
+
+        Never from peers that you do not trust: pickles run code. `flags` and errors are those of `recv`; a part that
+        is no pickle raises what `pickle.loads` does, mostly UnpicklingError, and is lost.
+        """
         return self._deserialize(self.recv(flags=flags), pickle.loads)
 
     def send_json(self, obj: Any, flags: int = 0, **kwargs: Any) -> MessageTracker | None:
-        """Sends an object as JSON in UTF-8. `kwargs` go to `json.dumps`."""
+        """Sends `obj` as JSON in UTF-8, as one part. `kwargs` go to `json.dumps`.
+
+        `flags`, result and errors are those of `send`; TypeError or ValueError for what JSON cannot express.
+        """
         send_kwargs = {key: kwargs.pop(key) for key in ("routing_id", "group") if key in kwargs}
         msg = json.dumps(obj, **kwargs).encode("utf-8")
         return self.send(msg, flags=flags, **send_kwargs)
 
     def recv_json(self, flags: int = 0, **kwargs: Any) -> Any:
-        """Receives an object as JSON in UTF-8. `kwargs` go to `json.loads`."""
+        """Receives one part and returns the object that it is the JSON of. `kwargs` go to `json.loads`.
+
+        `flags` and errors are those of `recv`; a part that is no JSON raises ValueError (JSONDecodeError,
+        UnicodeDecodeError), and is lost.
+        """
         msg = self.recv(flags=flags)
         return self._deserialize(msg, lambda part: json.loads(part, **kwargs))
 
@@ -459,7 +504,10 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
         copy: bool = True,
         **kwargs: Any,
     ) -> MessageTracker | None:
-        """Sends what `serialize(msg)` returns: a sequence of parts."""
+        """Sends what `serialize(msg)` returns: a sequence of parts.
+
+        Other parameters, result and errors are those of `send_multipart`; what `serialize` raises comes through.
+        """
         return self.send_multipart(serialize(msg), flags=flags, copy=copy, **kwargs)
 
     def recv_serialized(
@@ -468,7 +516,11 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
         flags: int = 0,
         copy: bool = True,
     ) -> _T:
-        """Receives a message and returns `deserialize(parts)`."""
+        """Receives a whole message and returns `deserialize(parts)`, of the list of its parts.
+
+        `flags`, `copy` and errors are those of `recv_multipart`; what `deserialize` raises comes through, and the
+        message is lost.
+        """
         parts = self.recv_multipart(flags=flags, copy=copy)
         return self._deserialize(parts, deserialize)  # type: ignore[no-any-return]
 
@@ -513,9 +565,11 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
     def get_monitor_socket(
         self: _SocketT, events: int | None = None, addr: str | None = None
     ) -> _SocketT:
-        """A PAIR socket that receives the connection events in `events` (None: all) of this socket.
+        """Returns a PAIR socket that receives the connection events in `events` (None: all) of this socket.
 
-        The next call returns the same socket, as long as it is open.
+        The monitor sends them to `addr` (inproc; None: one made for it), in two frames each, which
+        `mqcore.utils.monitor.parse_monitor_message` reads. The next call returns the same socket, as long as it is
+        open. Raises what `monitor` and `Context.socket` raise.
         """
         if self._monitor_socket is not None and not self._monitor_socket.closed:
             return self._monitor_socket  # type: ignore[no-any-return]
@@ -527,7 +581,10 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
         return self._monitor_socket  # type: ignore[no-any-return]
 
     def disable_monitor(self) -> None:
-        """Stops the monitor: its socket receives MONITOR_STOPPED (if it asked for it), and stays open."""
+        """Stops the monitor: its socket receives MONITOR_STOPPED (if it asked for it), and stays open.
+
+        Does nothing without a monitor. Raises ZMQError(ENOTSOCK) for a closed socket.
+        """
         self._monitor_socket = None
         self.monitor(None, 0)
 
