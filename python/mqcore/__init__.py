@@ -41,32 +41,32 @@ SyncSocket = Socket[bytes]
 
 
 def mqcore_version() -> str:
-    """The version of mqcore itself."""
+    """Returns the version of mqcore itself, as text."""
     return _core.VERSION
 
 
 def zmq_version() -> str:
-    """The version of libzmq whose behaviour this is, as text."""
+    """Returns the version of libzmq whose behaviour this is, as text."""
     return "4.3.5"
 
 
 def zmq_version_info() -> tuple[int, int, int]:
-    """The version of libzmq whose behaviour this is, as numbers."""
+    """Returns the version of libzmq whose behaviour this is, as three numbers: major, minor, patch."""
     return (4, 3, 5)
 
 
 def pyzmq_version() -> str:
-    """The version of pyzmq whose interface this is, as text."""
+    """Returns the version of pyzmq whose interface this is, as text."""
     return __version__
 
 
 def pyzmq_version_info() -> tuple[int, int, int]:
-    """The version of pyzmq whose interface this is, as numbers."""
+    """Returns the version of pyzmq whose interface this is, as three numbers: major, minor, patch."""
     return (27, 3, 0)
 
 
 def device(device_type: int, frontend: Socket[bytes], backend: Socket[bytes]) -> int:
-    """The old name of `proxy`, which it is: the type of the device makes no difference.
+    """The old name of `proxy` between `frontend` and `backend`: `device_type` makes no difference.
 
     Does not return; raises what `proxy` raises.
     """
@@ -74,13 +74,16 @@ def device(device_type: int, frontend: Socket[bytes], backend: Socket[bytes]) ->
 
 
 def get_includes() -> list[str]:
-    """The directories that pyzmq names for those who compile against it. mqcore has nothing to compile against."""
+    """Returns the directories that pyzmq names for those who compile against it: paths, here without a header.
+
+    mqcore has nothing to compile against.
+    """
     package = _os.path.dirname(_os.path.abspath(__file__))
     return [_os.path.dirname(package), _os.path.join(package, "utils")]
 
 
 def get_library_dirs() -> list[str]:
-    """The directory of the native module."""
+    """Returns a list with one path: the directory of the native module."""
     return [_os.path.dirname(_os.path.abspath(__file__))]
 
 

@@ -36,7 +36,8 @@ class Context(_core.Context, AttributeSetter, Generic[_SocketT]):
     """The I/O threads, the names of inproc endpoints and the sockets of an application.
 
     Context(io_threads=1, shadow=0): a new context with so many I/O threads (they start when a socket needs
-    them), or another face of an existing one (`shadow`: a context, or the `underlying` of one).
+    them), or another face of an existing one (`shadow`: a context, or the `underlying` of one). Raises
+    ZMQError(EINVAL) for a number of threads that is not 0 to 1024, EFAULT for the shadow of nothing.
 
     A context may be used by all threads. Its options are attributes: `context.io_threads`; assigning a
     socket option (`context.linger = 0`) makes it the default of new sockets.
@@ -106,8 +107,9 @@ class Context(_core.Context, AttributeSetter, Generic[_SocketT]):
     def destroy(self, linger: int | None = None) -> None:
         """Closes all sockets that `socket` made, and terminates the context.
 
-        `linger`: how many milliseconds each goes on sending; None: as its option LINGER says. Sockets must
-        not be in use by other threads.
+        `linger`: how many milliseconds each goes on sending (-1: for ever); None: as its option LINGER says. Sockets
+        must not be in use by other threads. Does nothing if the context is closed. Raises what `Socket.close` and
+        `term` raise.
         """
         if self.closed:
             return
@@ -129,9 +131,10 @@ class Context(_core.Context, AttributeSetter, Generic[_SocketT]):
 
     @classmethod
     def instance(cls: type[_ContextT], io_threads: int = 1) -> _ContextT:
-        """The context that the whole process shares; made if there is none, it is closed, or after a fork.
+        """Returns the context that the whole process shares; made if there is none, it is closed, or after a fork.
 
-        A subclass shares the one of its base class, unless it has an `_instance` of its own.
+        `io_threads` counts only where it is made now. A subclass shares the one of its base class, unless it has an
+        `_instance` of its own.
         """
         if cls._instance is None or cls._instance_pid != os.getpid() or cls._instance.closed:
             with cls._instance_lock:
@@ -146,12 +149,15 @@ class Context(_core.Context, AttributeSetter, Generic[_SocketT]):
 
     @classmethod
     def shadow(cls: type[_ContextT], address: Any) -> _ContextT:
-        """Another face of the context `address`: a Context, or the `underlying` of one."""
+        """Returns another face of the context `address`: a Context, or the `underlying` of one.
+
+        Raises ZMQError(EFAULT) if there is no such context, ValueError for what is no number.
+        """
         return cls(shadow=address)
 
     @classmethod
     def shadow_pyczmq(cls: type[_ContextT], ctx: Any) -> _ContextT:
-        """Would be another face of a context of pyczmq. Raises ZMQError(ENOTSUP): that is one of libzmq."""
+        """Would be another face of `ctx`, a context of pyczmq. Raises ZMQError(ENOTSUP): that is one of libzmq."""
         raise ZMQError(
             Errno.ENOTSUP,
             f"{ctx!r} is a context of libzmq, which mqcore does not use; connect over ipc or tcp instead",
@@ -184,7 +190,7 @@ class Context(_core.Context, AttributeSetter, Generic[_SocketT]):
         socket_class: Callable[[Context[_SocketT], int], _SocketT] | None = None,
         **kwargs: Any,
     ) -> _SocketT:
-        """A new socket of the type `socket_type` (PUSH, SUB, ...), with the defaults in `sockopts`.
+        """Returns a new socket of the type `socket_type` (PUSH, SUB, ...), with the defaults in `sockopts`.
 
         `socket_class` is used instead of the context's own; `kwargs` go to its constructor.
 
@@ -216,11 +222,15 @@ class Context(_core.Context, AttributeSetter, Generic[_SocketT]):
         self._sockets.discard(socket)
 
     def setsockopt(self, opt: int, value: Any) -> None:
-        """Sets the default of a socket option for new sockets."""
+        """Makes `value` the default of the socket option `opt` for new sockets.
+
+        Nothing is checked now. Sockets that do not have the option or refuse the value are made without it; for a value
+        of the wrong type `socket` raises TypeError.
+        """
         self.sockopts[opt] = value
 
     def getsockopt(self, opt: int) -> OptValT:
-        """The default of a socket option for new sockets. Raises KeyError if none was set."""
+        """Returns the default of the socket option `opt` for new sockets. Raises KeyError if none was set."""
         return self.sockopts[opt]  # type: ignore[no-any-return]
 
     # Options as attributes.

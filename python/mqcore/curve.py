@@ -16,7 +16,7 @@ _KEY_LENGTH = 40
 
 
 def curve_keypair() -> tuple[bytes, bytes]:
-    """A new pair of keys, the public one first, as 40 characters of Z85 each.
+    """Returns a new pair of keys of CURVE (RFC 26), the public one first, as 40 characters of Z85 each.
 
     Raises ZMQError(ENOTSUP): this version of mqcore has no CURVE.
     """
@@ -24,7 +24,7 @@ def curve_keypair() -> tuple[bytes, bytes]:
 
 
 def curve_public(secret_key: str | bytes) -> bytes:
-    """The public key of a secret one, both as 40 characters of Z85.
+    """Returns the public key of `secret_key`, a secret one of CURVE (RFC 26), both as 40 characters of Z85.
 
     Raises TypeError for what is neither str nor bytes, ValueError for another length, ZMQError(EINVAL) for
     characters that are no Z85, and then ZMQError(ENOTSUP): this version of mqcore has no CURVE.

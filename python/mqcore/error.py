@@ -18,10 +18,10 @@ class ZMQBaseError(Exception):
 
 
 class ZMQError(ZMQBaseError):
-    """A call of ZeroMQ failed.
+    """A call of ZeroMQ failed: `errno` says why by a number of the system or of `mqcore.Errno`.
 
-    `ZMQError()` describes the error that the calling thread saw last; `ZMQError(number)` and
-    `ZMQError(number, text)` a given one; `ZMQError(text)` has a text only.
+    ZMQError(errno=None, msg=None): without arguments it describes the error that the calling thread saw last; with a
+    number that one, and `msg` is its text if it is given; `ZMQError(text)` has a text only.
     """
 
     errno: int | None = None
@@ -44,7 +44,10 @@ class ZMQError(ZMQBaseError):
 
 
 class Again(ZMQError):
-    """The call would have to wait, or waited as long as it was allowed to (EAGAIN)."""
+    """The call would have to wait, or waited as long as it was allowed to (EAGAIN).
+
+    Again(errno="ignored", msg="ignored"): the number and the text are always the same.
+    """
 
     # Of the class, so that a polling loop pays for nothing but the instance.
     errno: int | None = Errno.EAGAIN
@@ -55,7 +58,10 @@ class Again(ZMQError):
 
 
 class ContextTerminated(ZMQError):
-    """The socket's context was terminated (ETERM): nothing but closing the socket works."""
+    """The socket's context was terminated (ETERM): nothing but closing the socket works.
+
+    ContextTerminated(errno="ignored", msg="ignored"): the number and the text are always the same.
+    """
 
     errno: int | None = Errno.ETERM
     strerror: str = _core.strerror(Errno.ETERM)
@@ -65,7 +71,10 @@ class ContextTerminated(ZMQError):
 
 
 class InterruptedSystemCall(ZMQError, InterruptedError):
-    """A signal interrupted the call (EINTR). Calls go on by themselves, so this is never raised."""
+    """A signal interrupted the call (EINTR). Calls go on by themselves, so this is never raised.
+
+    InterruptedSystemCall(errno="ignored", msg="ignored"): the number and the text are always the same.
+    """
 
     errno: int | None = EINTR
     strerror: str = _core.strerror(EINTR)
@@ -86,7 +95,7 @@ class NotDone(ZMQBaseError):
 
 
 class ZMQVersionError(NotImplementedError):
-    """Something needs another version of ZeroMQ than there is.
+    """Something needs another version of ZeroMQ than there is: ZMQVersionError(min_version, msg="Feature").
 
     `min_version` is the version that it needs, `version` the one that there is, `msg` what it is about.
     """
@@ -106,7 +115,10 @@ class ZMQVersionError(NotImplementedError):
 
 
 class DraftFDWarning(RuntimeWarning):
-    """The FD of a thread-safe socket is used, which libzmq does not have. mqcore does: never issued."""
+    """The FD of a thread-safe socket is used, which libzmq does not have. mqcore does: never issued.
+
+    DraftFDWarning(msg=""): the text, if it shall be another one.
+    """
 
     def __init__(self, msg: str = "") -> None:
         super().__init__(msg or "libzmq has no FD for thread-safe sockets; mqcore does")

@@ -1,4 +1,4 @@
-"""Frames: parts of messages, kept by reference."""
+"""Frames: parts of messages, kept by reference. The class is native; `Message` is its old name."""
 
 from __future__ import annotations
 

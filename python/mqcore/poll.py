@@ -46,7 +46,8 @@ class Poller:
     def register(self, socket: Any, flags: int = POLLIN | POLLOUT) -> None:
         """Wants the events `flags` (POLLIN, POLLOUT, POLLERR, POLLPRI) of `socket`.
 
-        Replaces what was wanted of it before; `flags=0` unregisters it, if it is registered.
+        Replaces what was wanted of it before; `flags=0` unregisters it, if it is registered. Raises TypeError for
+        what has no hash; that it can be polled is looked at by `poll`.
         """
         if flags:
             index = self._map.get(socket)
@@ -62,7 +63,7 @@ class Poller:
             self.unregister(socket)
 
     def modify(self, socket: Any, flags: int = POLLIN | POLLOUT) -> None:
-        """The same as `register`."""
+        """The same as `register`: also a `socket` that was not registered is, with the events `flags`."""
         self.register(socket, flags)
 
     def unregister(self, socket: Any) -> None:
@@ -172,9 +173,11 @@ def _descriptor(file: Any) -> Any:
 def select(
     rlist: list[Any], wlist: list[Any], xlist: list[Any], timeout: float | None = None
 ) -> tuple[list[Any], list[Any], list[Any]]:
-    """Like `select.select`, also for sockets: three lists of what can be read, written, and is in error.
+    """Like `select.select`, also for sockets: waits until something of `rlist` can be read, of `wlist` be written, or of
+    `xlist` is in error, at most `timeout` seconds (None and negative: for ever).
 
-    The timeout is in seconds; None and negative: for ever.
+    Returns three lists of what can be read, be written, and is in error; a descriptor in them is a number, also where an
+    object with `fileno()` was given. Raises what `zmq_poll` raises.
     """
     if timeout is not None:
         timeout = -1 if timeout < 0 else timeout * 1000.0

@@ -7,7 +7,7 @@ import warnings
 
 
 class Stopwatch:
-    """Measures microseconds. Deprecated: use `time.monotonic` or `time.perf_counter`."""
+    """Measures microseconds. Deprecated, and warns so: use `time.monotonic` or `time.perf_counter`."""
 
     def __init__(self) -> None:
         warnings.warn(
@@ -23,7 +23,7 @@ class Stopwatch:
         self._start = self._monotonic()
 
     def stop(self) -> int:
-        """The microseconds since `start`; it goes on, so that this can be asked again."""
+        """Returns the microseconds since `start`, an int; it goes on, so that this can be asked again."""
         return int(1e6 * (self._monotonic() - self._start))
 
 

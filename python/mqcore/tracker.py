@@ -42,7 +42,7 @@ class MessageTracker:
 
     @property
     def done(self) -> bool:
-        """Whether everything was released."""
+        """Whether everything was released. Never waits."""
         return all(event.is_set() for event in self.events) and all(
             peer.done for peer in self.peers
         )
