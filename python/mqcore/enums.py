@@ -20,7 +20,7 @@ class _OptType(Enum):
 
 
 class ContextOption(IntEnum):
-    """Options of a context: `Context.get` and `Context.set`."""
+    """Options of a context, for `Context.get` and `Context.set`; also attributes of it: `context.io_threads`."""
 
     IO_THREADS = 1
     MAX_SOCKETS = 2
@@ -35,7 +35,10 @@ class ContextOption(IntEnum):
 
 
 class SocketType(IntEnum):
-    """Types of sockets."""
+    """Types of sockets, for `Context.socket`; `Socket.type` and the option TYPE give them back.
+
+    Those from SERVER (12) on are drafts, which this version of mqcore refuses with EINVAL.
+    """
 
     PAIR = 0
     PUB = 1
@@ -63,9 +66,10 @@ class SocketType(IntEnum):
 
 
 class SocketOption(IntEnum):
-    """Options of a socket: `Socket.get` and `Socket.set`.
+    """Options of a socket, for `Socket.get` and `Socket.set`; also attributes of it: `socket.linger`.
 
-    `_opt_type` says how the value looks.
+    `_opt_type` says how the value looks. Times are in milliseconds, but TCP_KEEPALIVE_IDLE and TCP_KEEPALIVE_INTVL in
+    seconds, BUSY_POLL and SPIN in microseconds; sizes are in bytes, high-water marks in messages.
     """
 
     _opt_type: _OptType
@@ -202,7 +206,7 @@ class SocketOption(IntEnum):
 
 
 class MessageOption(IntEnum):
-    """Options of a frame: `Frame.get`."""
+    """Options of a frame, for `Frame.get`; also attributes of it: MORE and SHARED are 0 or 1, SRCFD a descriptor."""
 
     MORE = 1
     SHARED = 3
@@ -210,7 +214,7 @@ class MessageOption(IntEnum):
 
 
 class Flag(IntFlag):
-    """Flags of send and recv."""
+    """Flags of `Socket.send`, `Socket.recv` and their relatives: DONTWAIT (NOBLOCK) for both, SNDMORE for sending."""
 
     DONTWAIT = 1
     SNDMORE = 2
@@ -218,7 +222,9 @@ class Flag(IntFlag):
 
 
 class PollEvent(IntFlag):
-    """Events that can be polled for."""
+    """Events that can be polled for, by `Poller.register`, `zmq_poll` and `Socket.poll`, which return them; the option
+    EVENTS has the first two.
+    """
 
     POLLIN = 1
     POLLOUT = 2
@@ -227,7 +233,9 @@ class PollEvent(IntFlag):
 
 
 class Event(IntFlag):
-    """Events of a monitor, and the reasons that come with HANDSHAKE_FAILED_PROTOCOL."""
+    """Events of a monitor, for `Socket.monitor` and `Socket.get_monitor_socket`, and in what it sends; those called
+    PROTOCOL_ERROR_* are the reasons that come as the value of HANDSHAKE_FAILED_PROTOCOL.
+    """
 
     PROTOCOL_ERROR_WS_UNSPECIFIED = 0x30000000
     PROTOCOL_ERROR_ZMTP_UNSPECIFIED = 0x10000000
@@ -272,7 +280,7 @@ class Event(IntFlag):
 
 
 class SecurityMechanism(IntEnum):
-    """Values of the option MECHANISM."""
+    """Values of the option MECHANISM, which can only be read: how the socket's connections are secured."""
 
     NULL = 0
     PLAIN = 1
@@ -281,7 +289,7 @@ class SecurityMechanism(IntEnum):
 
 
 class ReconnectStop(IntEnum):
-    """Bits of the option RECONNECT_STOP."""
+    """Bits of the option RECONNECT_STOP: after what a socket does not connect again by itself."""
 
     CONN_REFUSED = 1
     HANDSHAKE_FAILED = 2
@@ -289,14 +297,14 @@ class ReconnectStop(IntEnum):
 
 
 class RouterNotify(IntEnum):
-    """Bits of the option ROUTER_NOTIFY."""
+    """Bits of the option ROUTER_NOTIFY: of what a ROUTER tells by an empty message from the peer."""
 
     CONNECT = 1
     DISCONNECT = 2
 
 
 class NormMode(IntEnum):
-    """Values of the option NORM_MODE."""
+    """Values of the option NORM_MODE, of the transport norm, which mqcore does not have."""
 
     FIXED = 0
     CC = 1
@@ -306,7 +314,7 @@ class NormMode(IntEnum):
 
 
 class DeviceType(IntEnum):
-    """Types of devices, for `device`."""
+    """Types of devices, for `device` and `mqcore.devices.Device`, to which they make no difference."""
 
     STREAMER = 1
     FORWARDER = 2
@@ -318,7 +326,7 @@ _OWN = 156384712
 
 
 class Errno(IntEnum):
-    """Error numbers: those of the system, and the four of ZeroMQ itself."""
+    """Error numbers, in the attribute `errno` of a ZMQError: those of the system, and the four of ZeroMQ itself."""
 
     EAGAIN = errno.EAGAIN
     EFAULT = errno.EFAULT
