@@ -113,16 +113,17 @@ class Authenticator:
         self.log.debug("denied: %s", ", ".join(addresses))
 
     def configure_plain(self, domain: str = "*", passwords: dict[str, str] | None = None) -> None:
-        """Accepts these names with these passwords in a domain, instead of those set before.
+        """Accepts the names in `passwords`, each with its password, in `domain` ("*": sockets without one), instead of
+        those set before.
 
-        None changes nothing.
+        None and an empty dict change nothing.
         """
         if passwords:
             self.passwords[domain] = passwords
         self.log.debug("PLAIN is configured for domain %r", domain)
 
     def configure_curve(self, domain: str = "*", location: str | os.PathLike[str] = ".") -> None:
-        """Accepts the public keys in the directory `location` in a domain, or all keys with CURVE_ALLOW_ANY.
+        """Accepts the public keys in the directory `location` in `domain`, or all keys with CURVE_ALLOW_ANY.
 
         The files are read now: call it again after they have changed. A directory that cannot be read is only
         logged, and leaves the domain's keys as they were. Does not count while there are callbacks.
@@ -138,7 +139,7 @@ class Authenticator:
             self.log.error("CURVE certificates could not be loaded from %s: %s", location, error)
 
     def configure_curve_callback(self, domain: str = "*", credentials_provider: Any = None) -> None:
-        """Accepts the keys in a domain for which `credentials_provider.callback(domain, key)` is true.
+        """Accepts the keys in `domain` for which `credentials_provider.callback(domain, key)` is true.
 
         The key is public, in Z85. The callback may return an awaitable. Raises TypeError for an object
         without such a method; None is only logged, and ends CURVE_ALLOW_ANY like any other.
@@ -155,10 +156,13 @@ class Authenticator:
         self.credentials_providers[domain] = credentials_provider
 
     def configure_gssapi(self, domain: str = "*", location: str | None = None) -> None:
-        """Does nothing: every principal of GSSAPI is accepted, and the library judges it by itself."""
+        """Does nothing, whatever `domain` and `location` say: every principal of GSSAPI is accepted, and the library
+        judges it by itself.
+        """
 
     def curve_user_id(self, client_public_key: bytes) -> str:
-        """The User-Id of messages from a client with this key (32 bytes): the key in Z85.
+        """Returns the User-Id of messages from a client with the key `client_public_key` (32 bytes): the key in Z85, as
+        text.
 
         May be replaced, in a subclass or on the instance.
         """
@@ -167,9 +171,11 @@ class Authenticator:
     # Requests.
 
     async def handle_zap_message(self, msg: list[bytes]) -> None:
-        """Answers a request: version, request id, domain, address, identity, mechanism, credentials.
+        """Answers the request `msg` of ZAP (RFC 27), a list of bytes: version, request id, domain, address, identity,
+        mechanism, credentials.
 
-        Raises what a callback raises, and then has not answered.
+        A request that is not well-formed is answered with 400, and logged. Raises what a callback raises, and then has
+        not answered.
         """
         # Without a request id nobody can match the answer, but the socket takes no request without one.
         request_id = msg[1] if len(msg) > 1 else b""

@@ -70,7 +70,8 @@ def _certificate(
 
 
 def load_certificate(filename: str | os.PathLike[str]) -> tuple[bytes, bytes | None]:
-    """The public and the secret key in a file, in Z85; the secret one is None if it is a public file.
+    """Returns the public and the secret key in the file `filename`, in Z85; the secret one is None if it is a public
+    file.
 
     Raises OSError for what is no file, ValueError for a file without a public key.
     """
@@ -95,7 +96,7 @@ def load_certificate(filename: str | os.PathLike[str]) -> tuple[bytes, bytes | N
 
 
 def load_certificates(directory: str | os.PathLike[str] = ".") -> dict[bytes, bool]:
-    """The public keys in all files `*.key` of a directory, each with True.
+    """Returns the public keys, in Z85, in all files `*.key` of `directory`, each with True.
 
     Raises OSError for what is no directory, ValueError if one of the files has no public key.
     """

@@ -19,7 +19,10 @@ warnings.warn(
 
 
 class IOLoopAuthenticator(AsyncioAuthenticator):
-    """An authenticator in `io_loop` (an IOLoop of tornado; None: the loop that runs at `start`). Deprecated."""
+    """An authenticator in `io_loop` (an IOLoop of tornado; None: the loop that runs at `start`). Deprecated.
+
+    The other parameters are those of `Authenticator`.
+    """
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ _ENDED = (Errno.ETERM, Errno.ENOTSOCK, Errno.ENOTSUP)
 
 
 class AuthenticationThread(Thread):
-    """Answers the requests of an authenticator until TERMINATE comes through `pipe`, or the context ends.
+    """Answers the requests of `authenticator` until TERMINATE comes through `pipe`, a PAIR, or the context ends.
 
     It closes the sockets then. `ThreadAuthenticator` makes it.
     """
@@ -37,6 +37,7 @@ class AuthenticationThread(Thread):
         """Set when requests are answered."""
 
     def run(self) -> None:
+        """What the thread does; nobody else calls it. Raises, and so has printed, what `Authenticator.start` does."""
         try:
             if self.authenticator.zap_socket is None:
                 self.authenticator.start()
@@ -77,7 +78,7 @@ class AuthenticationThread(Thread):
 class ThreadAuthenticator(Authenticator):
     """An authenticator that answers from a thread: `start()`, and `stop()` at the end.
 
-    The rules may be changed while it runs. It runs until it is stopped or the context ends, also when nobody
+    The parameters are those of `Authenticator`. The rules may be changed while it runs. It runs until it is stopped or the context ends, also when nobody
     keeps it.
     """
 

@@ -22,7 +22,7 @@ class Device:
     """A device in the calling thread: `start` returns when the device's context is terminated.
 
     Device(device_type=QUEUE, in_type=None, out_type=None): the types of the sockets must be given; a negative
-    `out_type` uses the first socket for both sides. The type of the device makes no difference.
+    `out_type` uses the first socket for both sides. `device_type` makes no difference.
 
     `setsockopt_in`, `bind_in`, `connect_in` and the like for `out` may be called before the device starts. It does
     first what concerns options, then the binds, then the connects. Raises TypeError without the types.
@@ -107,11 +107,13 @@ class Device:
         return port
 
     def connect_in(self, addr: str) -> None:
-        """Connects the first socket to `addr` when the device runs."""
+        """Connects the first socket to `addr` when the device runs, which is where errors show."""
         self._in_connects.append(addr)
 
     def setsockopt_in(self, opt: int, value: Any) -> None:
-        """Sets an option of the first socket when the device runs."""
+        """Sets the option `opt` of the first socket to `value` when the device runs, which is where errors show: those
+        of `Socket.set`.
+        """
         self._in_sockopts.append((opt, value))
 
     def bind_out(self, addr: str) -> None:
@@ -119,17 +121,17 @@ class Device:
         self._out_binds.append(addr)
 
     def bind_out_to_random_port(self, addr: str, *args: int, **kwargs: int) -> int:
-        """Binds the second socket to a free port, as `bind_in_to_random_port` does the first."""
+        """Binds the second socket to a free port, and returns it, as `bind_in_to_random_port` does the first."""
         port = self._reserve_random_port(addr, *args, **kwargs)
         self.bind_out(f"{addr}:{port}")
         return port
 
     def connect_out(self, addr: str) -> None:
-        """Connects the second socket to `addr` when the device runs."""
+        """Connects the second socket, as `connect_in` does the first."""
         self._out_connects.append(addr)
 
     def setsockopt_out(self, opt: int, value: Any) -> None:
-        """Sets an option of the second socket when the device runs."""
+        """Sets an option of the second socket, as `setsockopt_in` does of the first."""
         self._out_sockopts.append((opt, value))
 
     def _reserve_random_port(self, addr: str, *args: int, **kwargs: int) -> int:
@@ -185,7 +187,10 @@ class Device:
         return ins, self._open_socket(self.out_type, *written_down)
 
     def run_device(self) -> None:
-        """Makes the sockets and forwards between them; ends only by raising. Subclasses forward in other ways."""
+        """Makes the sockets and forwards between them. Subclasses forward in other ways.
+
+        Ends only by raising: what binding and connecting raise, and what `mqcore.proxy` does.
+        """
         ins, outs = self._setup_sockets()
         proxy(ins, outs)
 
@@ -209,7 +214,7 @@ class Device:
                 socket.close()
 
     def start(self) -> None:
-        """Runs the device; a background device returns at once."""
+        """Runs the device as `run` does, in the calling thread; a background device returns at once."""
         return self.run()
 
     def join(self, timeout: float | None = None) -> None:
@@ -225,7 +230,7 @@ class BackgroundDevice(Device):
     _launch_class: ClassVar[Any] = None
 
     def start(self) -> None:
-        """Starts the device in the background."""
+        """Starts the device in the background, and returns at once. What it raises there is shown, not raised here."""
         launcher = self._launch_class(target=self.run)
         launcher.daemon = self.daemon
         self.launcher = launcher

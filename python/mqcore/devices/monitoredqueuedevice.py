@@ -10,7 +10,8 @@ from mqcore.devices.proxydevice import ProcessProxy, Proxy, ProxyBase, ThreadPro
 class MonitoredQueueBase(ProxyBase):
     """What the monitored queues have in common: what stands before the copies.
 
-    (in_type, out_type, mon_type=PUB, in_prefix=b"in", out_prefix=b"out"): see `monitored_queue`.
+    (in_type, out_type, mon_type=PUB, in_prefix=b"in", out_prefix=b"out"): the types of the three sockets, and the first
+    part of the copies; see `monitored_queue`.
     """
 
     _in_prefix: bytes = b""
@@ -29,21 +30,21 @@ class MonitoredQueueBase(ProxyBase):
         self._out_prefix = out_prefix
 
     def run_device(self) -> None:
-        """Makes the sockets and forwards between them; ends only by raising."""
+        """Makes the sockets and forwards between them; ends only by raising, what `monitored_queue` raises."""
         ins, outs, mons = self._setup_sockets()
         monitored_queue(ins, outs, mons, self._in_prefix, self._out_prefix)
 
 
 class MonitoredQueue(MonitoredQueueBase, Proxy):
-    """A monitored queue in the calling thread."""
+    """A monitored queue in the calling thread; the parameters are those of `MonitoredQueueBase`."""
 
 
 class ThreadMonitoredQueue(MonitoredQueueBase, ThreadProxy):
-    """A monitored queue in a thread of its own."""
+    """A monitored queue in a thread of its own; the parameters are those of `MonitoredQueueBase`."""
 
 
 class ProcessMonitoredQueue(MonitoredQueueBase, ProcessProxy):
-    """A monitored queue in a process of its own."""
+    """A monitored queue in a process of its own; the parameters are those of `MonitoredQueueBase`."""
 
 
 __all__ = ["MonitoredQueue", "ProcessMonitoredQueue", "ThreadMonitoredQueue"]

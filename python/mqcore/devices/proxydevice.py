@@ -34,21 +34,23 @@ class ProxyBase(_Mixin):
         self._mon_sockopts = []
 
     def bind_mon(self, addr: str) -> None:
-        """Binds the socket of the copies to `addr` when the device runs."""
+        """Binds the socket of the copies to `addr`, as `bind_in` does the first socket."""
         self._mon_binds.append(addr)
 
     def bind_mon_to_random_port(self, addr: str, *args: int, **kwargs: int) -> int:
-        """Binds the socket of the copies to a free port, as `bind_in_to_random_port` does the first socket."""
+        """Binds the socket of the copies to a free port of `addr`, and returns it, as `bind_in_to_random_port` does the
+        first socket.
+        """
         port = self._reserve_random_port(addr, *args, **kwargs)
         self.bind_mon(f"{addr}:{port}")
         return port
 
     def connect_mon(self, addr: str) -> None:
-        """Connects the socket of the copies to `addr` when the device runs."""
+        """Connects the socket of the copies to `addr`, as `connect_in` does the first socket."""
         self._mon_connects.append(addr)
 
     def setsockopt_mon(self, opt: int, value: Any) -> None:
-        """Sets an option of the socket of the copies when the device runs."""
+        """Sets the option `opt` of the socket of the copies to `value`, as `setsockopt_in` does of the first socket."""
         self._mon_sockopts.append((opt, value))
 
     def _setup_sockets(self) -> tuple[Socket[Any], ...]:  # type: ignore[override]
@@ -60,7 +62,7 @@ class ProxyBase(_Mixin):
         return ins, outs, mons
 
     def run_device(self) -> None:
-        """Makes the sockets and forwards between them; ends only by raising."""
+        """Makes the sockets and forwards between them; ends only by raising, what `mqcore.proxy` raises."""
         ins, outs, mons = self._setup_sockets()
         zmq.proxy(ins, outs, mons)
 

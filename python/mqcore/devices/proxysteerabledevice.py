@@ -37,21 +37,26 @@ class ProxySteerableBase(_Mixin):
         self._ctrl_sockopts = []
 
     def bind_ctrl(self, addr: str) -> None:
-        """Binds the socket of the commands to `addr` when the device runs."""
+        """Binds the socket of the commands to `addr`, as `bind_in` does the first socket.
+
+        Without a `ctrl_type` the device raises TypeError when it runs.
+        """
         self._ctrl_binds.append(addr)
 
     def bind_ctrl_to_random_port(self, addr: str, *args: int, **kwargs: int) -> int:
-        """Binds the socket of the commands to a free port, as `bind_in_to_random_port` does the first socket."""
+        """Binds the socket of the commands to a free port of `addr`, and returns it, as `bind_in_to_random_port` does
+        the first socket.
+        """
         port = self._reserve_random_port(addr, *args, **kwargs)
         self.bind_ctrl(f"{addr}:{port}")
         return port
 
     def connect_ctrl(self, addr: str) -> None:
-        """Connects the socket of the commands to `addr` when the device runs."""
+        """Connects the socket of the commands to `addr`; see `bind_ctrl`."""
         self._ctrl_connects.append(addr)
 
     def setsockopt_ctrl(self, opt: int, value: Any) -> None:
-        """Sets an option of the socket of the commands when the device runs."""
+        """Sets the option `opt` of the socket of the commands to `value`; see `setsockopt_in` and `bind_ctrl`."""
         self._ctrl_sockopts.append((opt, value))
 
     def _setup_sockets(self) -> tuple[Any, ...]:
@@ -66,7 +71,7 @@ class ProxySteerableBase(_Mixin):
         return (*sockets, ctrls)
 
     def run_device(self) -> None:
-        """Makes the sockets and forwards between them, until TERMINATE comes or by raising."""
+        """Makes the sockets and forwards between them; ends by TERMINATE, or by raising what `mqcore.proxy` raises."""
         ins, outs, mons, ctrls = self._setup_sockets()
         zmq.proxy_steerable(ins, outs, mons, ctrls)
 
@@ -76,11 +81,11 @@ class ProxySteerable(ProxySteerableBase, Proxy):
 
 
 class ThreadProxySteerable(ProxySteerableBase, ThreadProxy):
-    """A steerable proxy in a thread of its own."""
+    """A steerable proxy in a thread of its own; the parameters are those of `ProxySteerable`."""
 
 
 class ProcessProxySteerable(ProxySteerableBase, ProcessProxy):
-    """A steerable proxy in a process of its own."""
+    """A steerable proxy in a process of its own; the parameters are those of `ProxySteerable`."""
 
 
 __all__ = ["ProcessProxySteerable", "ProxySteerable", "ThreadProxySteerable"]

@@ -99,11 +99,11 @@ class PUBHandler(logging.Handler):
         self._root_topic = value.decode("utf-8") if isinstance(value, bytes) else value
 
     def setRootTopic(self, root_topic: str | bytes) -> None:
-        """Sets `root_topic`."""
+        """Makes `root_topic` (text, or bytes in UTF-8) what every topic begins with."""
         self.root_topic = root_topic
 
     def setFormatter(self, fmt: logging.Formatter | None, level: int = logging.NOTSET) -> None:
-        """Sets the format of records of a level; NOTSET: of the five levels that logging has names for.
+        """Makes `fmt` the format of records of `level`; NOTSET: of the five levels that logging has names for.
 
         None brings back the handler's own format; a level without one is then left without.
         """
@@ -115,11 +115,11 @@ class PUBHandler(logging.Handler):
                 self.formatters[each] = formatter
 
     def format(self, record: logging.LogRecord) -> str:
-        """The text of a record, in the format of its level. Raises KeyError if the level has none."""
+        """Returns the text of `record`, in the format of its level. Raises KeyError if the level has none."""
         return self.formatters[record.levelno].format(record)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Publishes a record. Whatever goes wrong is given to `handleError`."""
+        """Publishes `record`, without waiting. Whatever goes wrong is given to `handleError`, and not raised."""
         try:
             topic, text = self._parts(record)
             message = [topic.encode("utf-8"), text.encode("utf-8")]
@@ -165,14 +165,14 @@ class _LogKwargs(TypedDict, total=False):
 class TopicLogger(logging.Logger):
     """A logger whose methods take a topic before the message: `logger.info("cats", "meow %s", 3)`.
 
-    The record's message is "topic::message", from which a PUBHandler makes the two parts. The other arguments
-    are those of `logging.Logger`.
+    The record's message is "topic::message", from which a PUBHandler makes the two parts. `args` are put into the
+    message by `%`; `kwargs` are those of `logging.Logger`: `exc_info`, `stack_info`, `stacklevel`, `extra`.
     """
 
     def log(  # type: ignore[override]
         self, level: int, topic: str, msg: object, *args: Any, **kwargs: Unpack[_LogKwargs]
     ) -> None:
-        """Logs `msg % args` under a topic at a level (a number; TypeError otherwise)."""
+        """Logs `msg % args` under `topic` at `level`, a number. Raises TypeError if that is none."""
         if not isinstance(level, int):
             raise TypeError(f"level must be an integer, not {level!r}")
         if self.isEnabledFor(level):
@@ -188,35 +188,35 @@ class TopicLogger(logging.Logger):
     def debug(  # type: ignore[override]
         self, topic: str, msg: object, *args: Any, **kwargs: Unpack[_LogKwargs]
     ) -> None:
-        """Logs under a topic at the level DEBUG."""
+        """Logs `msg % args` under `topic` at the level DEBUG; see `log`."""
         if self.isEnabledFor(logging.DEBUG):
             self._log_topic(logging.DEBUG, topic, msg, args, kwargs)
 
     def info(  # type: ignore[override]
         self, topic: str, msg: object, *args: Any, **kwargs: Unpack[_LogKwargs]
     ) -> None:
-        """Logs under a topic at the level INFO."""
+        """Logs `msg % args` under `topic` at the level INFO; see `log`."""
         if self.isEnabledFor(logging.INFO):
             self._log_topic(logging.INFO, topic, msg, args, kwargs)
 
     def warning(  # type: ignore[override]
         self, topic: str, msg: object, *args: Any, **kwargs: Unpack[_LogKwargs]
     ) -> None:
-        """Logs under a topic at the level WARNING."""
+        """Logs `msg % args` under `topic` at the level WARNING; see `log`."""
         if self.isEnabledFor(logging.WARNING):
             self._log_topic(logging.WARNING, topic, msg, args, kwargs)
 
     def error(  # type: ignore[override]
         self, topic: str, msg: object, *args: Any, **kwargs: Unpack[_LogKwargs]
     ) -> None:
-        """Logs under a topic at the level ERROR."""
+        """Logs `msg % args` under `topic` at the level ERROR; see `log`."""
         if self.isEnabledFor(logging.ERROR):
             self._log_topic(logging.ERROR, topic, msg, args, kwargs)
 
     def exception(  # type: ignore[override]
         self, topic: str, msg: object, *args: Any, **kwargs: Unpack[_LogKwargs]
     ) -> None:
-        """Logs under a topic at the level ERROR, with the exception that is being handled."""
+        """Logs `msg % args` under `topic` at the level ERROR, with the exception that is being handled; see `log`."""
         if self.isEnabledFor(logging.ERROR):
             kwargs.setdefault("exc_info", True)
             self._log_topic(logging.ERROR, topic, msg, args, kwargs)
@@ -224,7 +224,7 @@ class TopicLogger(logging.Logger):
     def critical(  # type: ignore[override]
         self, topic: str, msg: object, *args: Any, **kwargs: Unpack[_LogKwargs]
     ) -> None:
-        """Logs under a topic at the level CRITICAL."""
+        """Logs `msg % args` under `topic` at the level CRITICAL; see `log`."""
         if self.isEnabledFor(logging.CRITICAL):
             self._log_topic(logging.CRITICAL, topic, msg, args, kwargs)
 
