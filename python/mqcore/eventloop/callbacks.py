@@ -14,12 +14,15 @@ _running: set[asyncio.Future[Any]] = set()
 
 
 def check(callback: Any) -> None:
-    """AssertionError for what is neither None nor callable."""
+    """Raises AssertionError if `callback` is neither None nor callable."""
     assert callback is None or callable(callback), f"a callback is callable, not {callback!r}"
 
 
 def run(loop: IOLoop, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    """Calls a callback. What it raises is logged, and raised; what it returns is awaited in the loop if it can be."""
+    """Calls `callback` with `args` and `kwargs`.
+
+    What it raises is logged, and raised; what it returns is awaited in `loop` if it can be.
+    """
     try:
         result = callback(*args, **kwargs)
     except Exception:

@@ -92,7 +92,10 @@ class Poller(_AsyncTornado, _AsyncPoller):
 
 
 class Socket(_AsyncTornado, _AsyncSocket):
-    """A socket whose sends, receives and polls return futures; see `mqcore.asyncio.Socket`."""
+    """A socket whose sends, receives and polls return futures; see `mqcore.asyncio.Socket`.
+
+    `io_loop` is deprecated and ignored: the current loop is used.
+    """
 
     _poller_class: ClassVar[Any] = Poller
 

@@ -26,5 +26,5 @@ ZMQIOLoop = IOLoop
 
 
 def install() -> None:
-    """Does nothing: no loop needs to be installed any more. Deprecated."""
+    """Does nothing but to warn (DeprecationWarning): no loop needs to be installed any more."""
     _deprecated()

@@ -45,7 +45,7 @@ class ZMQStream:
 
     All methods are for the loop's thread, except that `send` and its relatives may be called from any.
     `bind`, `connect`, `setsockopt`, `getsockopt` and their relatives are the socket's own.
-    After the close most methods raise OSError.
+    After the close most methods raise OSError; what is given as a callback and is none raises AssertionError.
     """
 
     socket: Any
@@ -153,7 +153,7 @@ class ZMQStream:
         callback: _SendCallback | None = None,
         **kwargs: Any,
     ) -> None:
-        """Queues a message of one part; see `send_multipart`."""
+        """Queues `msg` as a message of one part; see `send_multipart`."""
         self.send_multipart([msg], flags, copy, track, callback, **kwargs)
 
     def send_multipart(
@@ -165,9 +165,9 @@ class ZMQStream:
         callback: _SendCallback | None = None,
         **kwargs: Any,
     ) -> None:
-        """Queues a message, to be sent by the loop as soon as the socket has room.
+        """Queues `msg`, a list of parts, to be sent by the loop as soon as the socket has room.
 
-        `flags`, `copy`, `track` and `kwargs` are those of the socket's `send_multipart`. With NOBLOCK in the flags
+        `flags`, `copy`, `track` and `kwargs` are those of `mqcore.Socket.send_multipart`. With NOBLOCK in the flags
         it does not wait for more than room for some peer: what the socket refuses then is told to the callback.
 
         `callback(parts, status)` is called for this message, and from then on for those sent without one, as if
@@ -189,7 +189,7 @@ class ZMQStream:
         callback: _SendCallback | None = None,
         **kwargs: Any,
     ) -> None:
-        """Queues text in an encoding, as one part; see `send_multipart`."""
+        """Queues the text `u` in `encoding`, as one part; see `send_multipart`. Raises TypeError for other things."""
         if not isinstance(u, str):
             raise TypeError(f"unicode/str objects only, not {type(u).__name__}")
         self.send(u.encode(encoding), flags=flags, callback=callback, **kwargs)
@@ -199,7 +199,10 @@ class ZMQStream:
     def send_json(
         self, obj: Any, flags: int = 0, callback: _SendCallback | None = None, **kwargs: Any
     ) -> None:
-        """Queues an object as JSON in UTF-8; `kwargs` that `send` does not have go to `json.dumps`."""
+        """Queues `obj` as JSON in UTF-8, as one part; `kwargs` that `send` does not have go to `json.dumps`.
+
+        Raises what `mqcore.Socket.send_json` raises for an object that JSON cannot express.
+        """
         own = {key: kwargs.pop(key) for key in _SEND_OPTIONS if key in kwargs}
         msg = json.dumps(obj, **kwargs).encode("utf-8")
         self.send(msg, flags=flags, callback=callback, **own)
@@ -212,7 +215,10 @@ class ZMQStream:
         callback: _SendCallback | None = None,
         **kwargs: Any,
     ) -> None:
-        """Queues a Python object, pickled; see `send_multipart`."""
+        """Queues the Python object `obj`, pickled with `protocol` (-1: the highest); see `send_multipart`.
+
+        Raises what `mqcore.Socket.send_pyobj` raises for an object that cannot be pickled.
+        """
         self.send(pickle.dumps(obj, protocol), flags=flags, callback=callback, **kwargs)
 
     # Without the loop.
@@ -222,7 +228,7 @@ class ZMQStream:
         messages for which there is room (POLLOUT), one of each in turn, at most `limit` in all.
 
         Received messages are dropped if there is no callback for them. Returns how many messages were handled.
-        An exception of a callback ends it.
+        An exception of a callback ends it, and comes through.
         """
         self._check_closed()
         flag = int(flag)
@@ -255,7 +261,7 @@ class ZMQStream:
     def close(self, linger: int | None = None) -> None:
         """Leaves the loop, closes the socket, and calls the close callback. Closing again does nothing.
 
-        `linger` is that of the socket's `close`. Messages that still wait in the stream's queue are dropped.
+        `linger`, in milliseconds, is that of `mqcore.Socket.close`. What still waits in the stream's queue is dropped.
         """
         if self.socket is None:
             return
@@ -291,11 +297,11 @@ class ZMQStream:
     # Errors: there are none.
 
     def on_err(self, callback: Callable[..., Any]) -> None:
-        """Does nothing: sockets report no errors as events. Deprecated."""
+        """Does nothing with `callback`, and logs a warning: sockets report no errors as events. Deprecated."""
         gen_log.warning("on_err does nothing, and will be removed")
 
     def stop_on_err(self) -> None:
-        """Does nothing. Deprecated."""
+        """Does nothing, and logs a warning. Deprecated."""
         gen_log.warning("on_err does nothing, and will be removed")
 
     # In the loop.

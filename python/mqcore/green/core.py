@@ -82,7 +82,10 @@ class _Socket(_original_Socket[bytes]):
             self.close()
 
     def close(self, linger: int | None = None) -> None:
-        """Closes the socket at once; waiting calls, of other greenlets and threads, end with ENOTSOCK."""
+        """Closes the socket at once; waiting calls, of other greenlets and threads, end with ENOTSOCK.
+
+        `linger`, in milliseconds, and errors are those of `mqcore.Socket.close`.
+        """
         super().close(linger)
         waiting = self.__dict__.get("_waiting")
         if waiting is not None and self.closed:
@@ -91,24 +94,27 @@ class _Socket(_original_Socket[bytes]):
     # Options.
 
     def get(self, opt: int) -> Any:
-        """Reads an option. Reading EVENTS lets the greenlets that wait for these events look, too."""
+        """Returns the value of the option `opt`, and raises what `mqcore.Socket.get` does.
+
+        Reading EVENTS lets the greenlets that wait for these events look, too.
+        """
         value = _core_get(self, opt)
         if opt == _EVENTS and self._waiting.sleepers:
             self._waiting.wake(value)
         return value
 
     def set(self, opt: int, val: Any) -> None:
-        """Sets an option."""
+        """Sets the option `opt` to `val`, and raises what `mqcore.Socket.set` does."""
         super().set(opt, val)
         if self._waiting.sleepers:
             self._waiting.wake(_BOTH)  # a mark that was moved makes room
 
     def getsockopt(self, option: int) -> Any:
-        """The same as `get`."""
+        """The same as `get` of `option`."""
         return self.get(option)
 
     def setsockopt(self, option: int, optval: Any) -> None:
-        """The same as `set`."""
+        """The same as `set` of `option` to `optval`."""
         self.set(option, optval)
 
     # How to wait.
@@ -176,7 +182,10 @@ class _Socket(_original_Socket[bytes]):
         track: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Sends one part of a message. Other greenlets run while there is no room."""
+        """Sends one part of a message. Other greenlets run while there is no room.
+
+        Parameters, result and errors are those of `mqcore.Socket.send`.
+        """
         now = flags | _DONTWAIT
         try:
             result = _core_send(self, data, now, copy, track, **kwargs)
@@ -188,7 +197,10 @@ class _Socket(_original_Socket[bytes]):
         return result
 
     def send_multipart(self, *args: Any, **kwargs: Any) -> Any:
-        """Sends a whole message: `send_multipart(msg_parts, flags=0, copy=True, track=False)`."""
+        """Sends a whole message: `send_multipart(msg_parts, flags=0, copy=True, track=False)`.
+
+        Parameters, result and errors are those of `mqcore.Socket.send_multipart`.
+        """
         return self._send_whole(*args, **kwargs)
 
     def _send_whole(
@@ -212,7 +224,10 @@ class _Socket(_original_Socket[bytes]):
         return result
 
     def recv(self, flags: int = 0, copy: bool = True, track: bool = False) -> Any:
-        """Receives one part of a message. Other greenlets run while there is none."""
+        """Receives one part of a message. Other greenlets run while there is none.
+
+        Parameters, result and errors are those of `mqcore.Socket.recv`.
+        """
         now = flags | _DONTWAIT
         try:
             result = _core_recv(self, now, copy, track)
@@ -224,7 +239,10 @@ class _Socket(_original_Socket[bytes]):
         return result
 
     def recv_multipart(self, *args: Any, **kwargs: Any) -> Any:
-        """Receives a whole message: `recv_multipart(flags=0, copy=True, track=False)`."""
+        """Receives a whole message: `recv_multipart(flags=0, copy=True, track=False)`.
+
+        Parameters, result and errors are those of `mqcore.Socket.recv_multipart`.
+        """
         return self._recv_whole(*args, **kwargs)
 
     def _recv_whole(self, flags: int = 0, copy: bool = True, track: bool = False) -> Any:
@@ -239,7 +257,7 @@ class _Socket(_original_Socket[bytes]):
         return result
 
     def recv_into(self, buffer: Any, /, *, nbytes: int = 0, flags: int = 0) -> int:
-        """Receives one part into `buffer`; see `mqcore.Socket.recv_into`."""
+        """Receives one part into `buffer`. Parameters, result and errors are those of `mqcore.Socket.recv_into`."""
         now = flags | _DONTWAIT
 
         def attempt() -> int:
@@ -252,7 +270,7 @@ class _Socket(_original_Socket[bytes]):
     # Batches.
 
     def send_many(self, messages: Iterable[Any], flags: int = 0) -> int:
-        """Sends many messages; see `mqcore.Socket.send_many`."""
+        """Sends many messages. Parameters, result and errors are those of `mqcore.Socket.send_many`."""
         if flags & _DONTWAIT:
             return _core_send_many(self, messages, flags)
         batch = _Batch(self, messages, flags)
@@ -273,13 +291,19 @@ class _Socket(_original_Socket[bytes]):
         return batch.sent
 
     def recv_many(self, max: int = 1024, timeout: float | None = None) -> list[bytes]:
-        """Receives what is there, at least one message; see `mqcore.Socket.recv_many`."""
+        """Receives what is there, at least one message and at most `max`; waits at most `timeout` milliseconds.
+
+        Result and errors are those of `mqcore.Socket.recv_many`.
+        """
         return self._wait(lambda: _core_recv_many(self, max, 0), _IN, timeout)
 
     def recv_many_multipart(
         self, max: int = 1024, timeout: float | None = None
     ) -> list[list[bytes]]:
-        """Receives what is there, at least one message; see `mqcore.Socket.recv_many_multipart`."""
+        """Receives what is there, at least one message and at most `max`; waits at most `timeout` milliseconds.
+
+        Result and errors are those of `mqcore.Socket.recv_many_multipart`.
+        """
         return self._wait(lambda: _core_recv_many_multipart(self, max, 0), _IN, timeout)
 
 

@@ -26,7 +26,7 @@ _FAIR = 64
 
 
 def device(device_type: zmq.DeviceType, isocket: _Socket, osocket: _Socket) -> NoReturn:
-    """Passes whole messages on between two green sockets, in both directions; the type makes no difference.
+    """Passes whole messages on between two green sockets, in both directions; `device_type` makes no difference.
 
     Where `osocket` is -1 or `isocket`, what this one socket receives is sent by it. Does not return: raises
     ContextTerminated when the context is terminated, ENOTSOCK when a socket is closed. Ends with the greenlet that
@@ -36,8 +36,8 @@ def device(device_type: zmq.DeviceType, isocket: _Socket, osocket: _Socket) -> N
 
 
 def proxy(frontend: _Socket, backend: _Socket, capture: _Socket | None = None) -> NoReturn:
-    """`mqcore.proxy` for green sockets, of which other greenlets go on running: passes messages on in both
-    directions, and sends a copy of each to `capture`.
+    """`mqcore.proxy` for green sockets, during which other greenlets run: passes messages on between `frontend` and
+    `backend` in both directions, and sends a copy of each to `capture`, if that is given.
 
     Does not return; raises what `device` does.
     """

@@ -40,10 +40,12 @@ _make_lock = get_original("_thread", "allocate_lock")
 
 
 class Nap:
-    """How one greenlet sleeps, until a sleeper of it is woken or the time is over. For its own thread only."""
+    """How one greenlet sleeps, until a sleeper of it is woken or the time is over. For its own thread only.
+
+    Nap(milliseconds): how long in all, from now on; negative: for ever.
+    """
 
     def __init__(self, milliseconds: float) -> None:
-        """`milliseconds`: how long in all, from now on; negative: for ever."""
         self.hub: Any = get_hub()
         self.waiter: Any = Waiter(self.hub)
         self.over = False
@@ -53,7 +55,7 @@ class Nap:
             self._start(self.hub.loop.timer(milliseconds / 1000.0), self._expire)
 
     def every(self, seconds: float) -> None:
-        """Wakes it every so many seconds, too."""
+        """Wakes it every `seconds` seconds, too."""
         self._start(self.hub.loop.timer(seconds, seconds), self.waiter.switch, None)
 
     def _start(self, timer: Any, callback: Any, *args: Any) -> None:
@@ -73,13 +75,14 @@ class Nap:
         self.waiter.clear()
 
     def end(self) -> None:
+        """Stops its timers. It must not sleep any more."""
         for timer in self._timers:
             timer.stop()
             timer.close()
 
 
 class Sleeper:
-    """A nap for events of one socket."""
+    """`nap` for the events `wants` of `socket`; `takes` says whether it takes what it is woken for."""
 
     __slots__ = ("nap", "socket", "takes", "wants", "woken")
 
@@ -112,9 +115,10 @@ class Waiting:
         self._closed = False
 
     def enter(self, nap: Nap, socket: Any, wants: int, takes: bool = True) -> Sleeper:
-        """Registers the nap of this greenlet: from now on it is woken for the events `wants` of `socket`.
+        """Registers `nap`, of this greenlet: from now on it is woken for the events `wants` of `socket`.
 
-        Raises ZMQError if the socket is closed or its context terminated.
+        Returns the Sleeper to give to `leave`; `takes` is that of `Sleeper`. Raises ZMQError if the socket is closed or
+        its context terminated.
         """
         descriptor = _core.Socket.get(socket, _FD)
         sleeper = Sleeper(nap, socket, wants, takes)
@@ -130,7 +134,7 @@ class Waiting:
         return sleeper
 
     def leave(self, sleeper: Sleeper, done: bool = True) -> None:
-        """Unregisters it. Not `done`: it leaves without having tried its operation after it was woken."""
+        """Unregisters `sleeper`. Not `done`: it leaves without having tried its operation after it was woken."""
         with self._lock:
             self.sleepers.remove(sleeper)
             watch = self._watches[sleeper.nap.hub]
@@ -159,7 +163,7 @@ class Waiting:
             self.wake(events)
 
     def wake(self, events: int) -> None:
-        """Wakes whom these events are for: of those who would take the same, the one who waits for longest."""
+        """Wakes whom `events` are for: of those who would take the same, the one who waits for longest."""
         found = []
         with self._lock:
             for sleeper in self.sleepers:
@@ -208,7 +212,7 @@ _of_sockets_lock = _make_lock()
 
 
 def waiting_of(socket: _core.Socket) -> Waiting:
-    """Who waits for the socket that this is a face of."""
+    """Returns who waits for the socket that `socket` is a face of. Raises nothing, also if it is closed."""
     number = socket.underlying
     with _of_sockets_lock:
         waiting = _of_sockets.get(number)

@@ -21,9 +21,9 @@ def _import(name: str, purpose: str) -> Any:
 
 
 def parse_server(server: str) -> tuple[str | None, str, int | None]:
-    """User, host and port of `[user@]host[:port]`, None for what is not said. Raises ValueError for anything else.
+    """Returns user, host and port of `server`, which is [user@]host[:port]; None for what is not said.
 
-    The host may be an IPv6 address, in brackets if a port follows.
+    Raises ValueError for anything else. The host may be an IPv6 address, in brackets if a port follows.
     """
     user, at, place = server.rpartition("@")
     bracketed = re.fullmatch(r"\[([^\]]+)\](?::(\d+))?", place)

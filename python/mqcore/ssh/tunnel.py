@@ -43,7 +43,7 @@ else:
 
 
 def select_random_ports(n: int) -> list[int]:
-    """`n` distinct ports of TCP that are free now. Nothing holds them: another program may be faster.
+    """Returns `n` distinct ports of TCP that are free now. Nothing holds them: another program may be faster.
 
     Raises MaxRetryExceeded if so many are not found.
     """
@@ -78,7 +78,7 @@ def try_passwordless_ssh(server: str, keyfile: str | None, paramiko: bool | None
     """Whether `server` ([user@]host[:port]) lets us in with the key in `keyfile`, or without one, and no password.
 
     `paramiko`: True to ask by paramiko, False by the command ssh, None as the platform suggests. Raises ImportError
-    if what is to be used is not installed.
+    if what is to be used is not installed, ValueError for what is no server, and what paramiko raises if there is none.
     """
     if paramiko is None:
         paramiko = sys.platform == "win32"
@@ -98,7 +98,8 @@ def tunnel_connection(
 ) -> Process | int:
     """Connects the ZeroMQ socket `socket` to `addr` (tcp://host:port, as `server` sees it) through `server`.
 
-    Other parameters, the result and the errors are those of `open_tunnel`, but the result is the tunnel alone.
+    `keyfile`, `password`, `paramiko`, `timeout` (in seconds) and the errors are those of `open_tunnel`; returned is the
+    tunnel alone. Raises what `mqcore.Socket.connect` raises, besides.
     """
     new_url, tunnel = open_tunnel(
         addr,
@@ -123,8 +124,8 @@ def open_tunnel(
     """Opens a tunnel from a free local port through `server` to `addr` (tcp://host:port, as `server` sees it).
 
     Returns the local address to connect to, and the tunnel: the process (paramiko) or a process number (ssh).
-    `paramiko` chooses between the two as in `try_passwordless_ssh`; the others are those of `openssh_tunnel` and
-    `paramiko_tunnel`. Raises ValueError for an address that is not of TCP.
+    `paramiko` chooses between the two as in `try_passwordless_ssh`; `keyfile`, `password`, `timeout` (in seconds) and
+    the errors are those of `openssh_tunnel` and `paramiko_tunnel`. Raises ValueError for an address that is not of TCP.
     """
     transport, _, rest = addr.partition("://")
     ip, _, number = rest.rpartition(":")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ZMQStream(zmqstream.ZMQStream):
-    """`mqcore.eventloop.zmqstream.ZMQStream` of a green socket."""
+    """`mqcore.eventloop.zmqstream.ZMQStream` of a green socket: ZMQStream(socket, io_loop=None)."""
 
     def __init__(self, socket: _Socket, io_loop: IOLoop | None = None) -> None:
         super().__init__(socket, io_loop or IOLoop.current())
