@@ -35,7 +35,7 @@ class gcref(NamedTuple):
 
 
 class GarbageCollectorThread(Thread):
-    """Waits for the numbers of objects that are no longer needed. `GarbageCollector.start` starts it."""
+    """Waits for the numbers of objects that are no longer needed, for the collector `gc`, which starts it."""
 
     def __init__(self, gc: GarbageCollector) -> None:
         super().__init__(name="mqcore-garbage", daemon=True)

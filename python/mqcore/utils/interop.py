@@ -7,7 +7,7 @@ from typing import Any
 
 
 def cast_int_addr(n: Any) -> int:
-    """The number that `n` is: an int, or a pointer or integer of cffi. ValueError for anything else."""
+    """Returns the number that `n` is: an int, or a pointer or integer of cffi. Raises ValueError for anything else."""
     if isinstance(n, int):
         return n
     # Who has an object of cffi has imported cffi.

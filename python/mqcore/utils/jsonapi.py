@@ -12,12 +12,12 @@ jsonmod = json
 
 
 def dumps(o: object, **kwargs: Any) -> bytes:
-    """The JSON text of `o`, in UTF-8. `kwargs` go to `json.dumps`, whose errors are raised."""
+    """Returns the JSON text of `o`, in UTF-8. `kwargs` go to `json.dumps`, whose errors are raised."""
     return json.dumps(o, **kwargs).encode("utf-8")
 
 
 def loads(s: bytes | str, **kwargs: Any) -> dict[str, Any] | list[Any] | str | float:
-    """The object that the JSON text `s` (bytes: in UTF-8) stands for. `kwargs` go to `json.loads`.
+    """Returns the object that the JSON text `s` (bytes: in UTF-8) stands for. `kwargs` go to `json.loads`.
 
     Raises UnicodeDecodeError for bytes that are no UTF-8, ValueError for what is no JSON.
     """

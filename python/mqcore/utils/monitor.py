@@ -33,7 +33,7 @@ _HEAD = struct.Struct("=hi")
 
 
 def parse_monitor_message(msg: Sequence[bytes]) -> _MonitorMessage:
-    """The event in a message of a monitor: a dict of `event`, `value` and `endpoint`.
+    """Returns the event in `msg`, the two parts of a monitor's message: a dict of `event`, `value` and `endpoint`.
 
     Raises RuntimeError for anything but two frames, the first of six bytes (16 and 32 bits in the machine's
     order); what a monitor of version 2 sends is such a thing.
@@ -55,10 +55,10 @@ def recv_monitor_message(socket: Socket[bytes], flags: int = 0) -> _MonitorMessa
 def recv_monitor_message(
     socket: Socket[Any], flags: int = 0
 ) -> _MonitorMessage | Awaitable[_MonitorMessage]:
-    """Receives one message from the socket of a monitor: the dict of `parse_monitor_message`.
+    """Receives one message from `socket`, that of a monitor, and returns the dict of `parse_monitor_message`.
 
-    For an asyncio socket it is awaitable, and the message is parsed when it is there. Raises what
-    `recv_multipart(flags)` and `parse_monitor_message` raise.
+    For an asyncio socket it is awaitable, and the message is parsed when it is there. `flags` are those of
+    `Socket.recv_multipart`; raises what that and `parse_monitor_message` raise.
     """
     message: Any = socket.recv_multipart(flags)
     if inspect.isawaitable(message):

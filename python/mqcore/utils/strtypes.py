@@ -22,7 +22,10 @@ def _warn() -> None:
 
 
 def cast_bytes(s: str | bytes, encoding: str = "utf8", errors: str = "strict") -> bytes:
-    """`s` as bytes: text is encoded. Raises TypeError for anything else. Deprecated."""
+    """Returns `s` as bytes: text is encoded in `encoding`, and `errors` is that of `str.encode`. Deprecated.
+
+    Raises TypeError for what is neither, UnicodeEncodeError.
+    """
     _warn()
     if isinstance(s, bytes):
         return s
@@ -32,7 +35,10 @@ def cast_bytes(s: str | bytes, encoding: str = "utf8", errors: str = "strict") -
 
 
 def cast_unicode(s: str | bytes, encoding: str = "utf8", errors: str = "strict") -> str:
-    """`s` as text: bytes are decoded. Raises TypeError for anything else. Deprecated."""
+    """Returns `s` as text: bytes are decoded from `encoding`, and `errors` is that of `bytes.decode`. Deprecated.
+
+    Raises TypeError for what is neither, UnicodeDecodeError.
+    """
     _warn()
     if isinstance(s, bytes):
         return s.decode(encoding, errors)

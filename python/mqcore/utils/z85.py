@@ -23,7 +23,10 @@ class _TooLarge(ValueError, struct.error):
 
 
 def encode(rawbytes: bytes | bytearray | memoryview) -> bytes:
-    """The Z85 text of bytes, whose number must be a multiple of 4: ValueError otherwise."""
+    """Returns the Z85 text (RFC 32) of `rawbytes`, five bytes for each four.
+
+    Raises ValueError if their number is no multiple of 4, TypeError for what has no buffer.
+    """
     raw = bytes(memoryview(rawbytes))
     if len(raw) % 4:
         raise ValueError(f"length must be multiple of 4, not {len(raw)}")
@@ -38,10 +41,11 @@ def encode(rawbytes: bytes | bytearray | memoryview) -> bytes:
 
 
 def decode(z85bytes: str | bytes | bytearray | memoryview) -> bytes:
-    """The bytes that a Z85 text stands for.
+    """Returns the bytes that `z85bytes`, a Z85 text (RFC 32), stands for: four for each five characters.
 
-    Raises ValueError for a length that is no multiple of 5, for characters that are no digits of Z85 (this one
-    is a KeyError, too), and for five digits of more than 32 bits (this one is a struct.error, too).
+    Raises ValueError for a length that is no multiple of 5, for text that is not ASCII, for characters that are no
+    digits of Z85 (this one is a KeyError, too), and for five digits of more than 32 bits (this one is a struct.error,
+    too); TypeError for what is no text and has no buffer.
     """
     if isinstance(z85bytes, str):
         if not z85bytes.isascii():
