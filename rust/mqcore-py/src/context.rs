@@ -105,7 +105,7 @@ impl Context {
             .is_some_and(|handle| handle.is_inherited())
     }
 
-    /// Whether the context was terminated through this object (or not made yet).
+    /// Whether the context was terminated through this object (or not made yet). May be assigned.
     #[getter]
     fn closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
@@ -116,7 +116,10 @@ impl Context {
         self.closed.store(closed, Ordering::Relaxed);
     }
 
-    /// Sets a context option, by its number. Raises ZMQError(EINVAL) for a value that it does not take.
+    /// Sets the context option with the number `option` to `optval`, an int.
+    ///
+    /// Raises ZMQError(EINVAL) for an unknown option or a value that it does not take, TypeError for what is no int,
+    /// OverflowError for more than 32 bits, RuntimeError if the context is terminated.
     fn set(&self, option: i32, optval: &Bound<'_, PyAny>) -> PyResult<()> {
         let context = self.engine()?;
         if !optval.is_instance_of::<PyInt>() {
@@ -128,7 +131,9 @@ impl Context {
             .map_err(|error| raise(optval.py(), &error))
     }
 
-    /// Reads a context option, by its number.
+    /// Returns the value of the context option with the number `option`, an int.
+    ///
+    /// Raises ZMQError(EINVAL) for an unknown one, RuntimeError if the context is terminated.
     fn get(&self, py: Python<'_>, option: i32) -> PyResult<i32> {
         self.engine()?
             .option(option)

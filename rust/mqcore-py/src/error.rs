@@ -17,13 +17,13 @@ thread_local! {
     static LAST: Cell<i32> = const { Cell::new(0) };
 }
 
-/// The number of the error that this thread saw last; 0 if there was none.
+/// Returns the number of the error that this thread saw last; 0 if there was none.
 #[pyfunction]
 pub(crate) fn zmq_errno() -> i32 {
     LAST.get()
 }
 
-/// The text of an error number, of the system or of ZeroMQ.
+/// Returns the text of the error number `errno`, of the system or of ZeroMQ; "Unknown error 9999" for one of neither.
 #[pyfunction]
 pub(crate) fn strerror(errno: i32) -> String {
     match errno {

@@ -28,7 +28,8 @@ use crate::types::{self, truth};
 /// attribute `tracker` tells when the last reference to the payload is gone (at once if it was copied
 /// because it is shorter than `copy_threshold` bytes, or because `copy` is true).
 ///
-/// The frame exports its payload as a read-only buffer: `memoryview(frame)`, `bytes(frame)`.
+/// The frame exports its payload as a read-only buffer: `memoryview(frame)`, `bytes(frame)`. Raises TypeError for text
+/// and what has no buffer, BufferError for one that is not contiguous.
 #[pyclass(module = "mqcore.frame", subclass, frozen, weakref)]
 pub(crate) struct Frame {
     content: mqcore::Frame,
@@ -190,7 +191,7 @@ impl Frame {
         Ok(view)
     }
 
-    /// Whether other parts of the message follow this one.
+    /// Whether other parts of the message follow this one. May be assigned; `send` does not look at it.
     #[getter]
     fn more(&self) -> bool {
         self.more.load(Ordering::Relaxed)
@@ -201,7 +202,7 @@ impl Frame {
         self.more.store(more, Ordering::Relaxed);
     }
 
-    /// The MessageTracker of a tracked frame, or None.
+    /// The MessageTracker of a frame made or received with `track`, or None.
     #[getter]
     fn tracker(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.own_tracker(py)
@@ -213,7 +214,7 @@ impl Frame {
         self.tracker_event.as_ref().map(|event| event.clone_ref(py))
     }
 
-    /// The routing id of a SERVER socket's message.
+    /// The routing id of a SERVER socket's message. Raises RuntimeError: there are no such sockets yet.
     #[getter]
     fn routing_id(&self) -> PyResult<u32> {
         Err(no_drafts("routing_id", "CLIENT and SERVER"))
@@ -224,7 +225,7 @@ impl Frame {
         Err(no_drafts("routing_id", "CLIENT and SERVER"))
     }
 
-    /// The group of a RADIO socket's message.
+    /// The group of a RADIO socket's message. Raises RuntimeError: there are no such sockets yet.
     #[getter]
     fn group(&self) -> PyResult<String> {
         Err(no_drafts("group", "RADIO and DISH"))
@@ -235,9 +236,11 @@ impl Frame {
         Err(no_drafts("group", "RADIO and DISH"))
     }
 
-    /// Reads a frame option (int) or a property of the connection (str), e.g. 'User-Id'.
+    /// Returns the value of `option`: of MORE, SHARED and SRCFD an int; of the name of a property of the connection that
+    /// the frame came by ('Peer-Address', 'Socket-Type', ...) text.
     ///
-    /// Raises ZMQError(EINVAL) for what the frame does not have.
+    /// Raises ZMQError(EINVAL) for what the frame does not have (one made here has no properties), RuntimeError for
+    /// 'routing_id' and 'group', which need draft sockets, TypeError for what is neither a number nor a name.
     fn get<'py>(&self, option: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = option.py();
         if option.is_instance_of::<PyInt>() {
@@ -261,7 +264,8 @@ impl Frame {
         }
     }
 
-    /// Sets a frame option. There is none that can be set.
+    /// Would set `option` to `value`. There is none that can be set: raises ZMQError(EINVAL), RuntimeError for
+    /// 'routing_id' and 'group'.
     fn set(&self, option: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = option.py();
         let shown = option.repr()?.to_string();

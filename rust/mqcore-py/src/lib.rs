@@ -60,7 +60,8 @@ mod _core {
     const IPC_PATH_MAX_LEN: usize = super::types::IPC_PATH_MAX_LEN;
 }
 
-/// Whether mqcore was built with `capability`: 'ipc', 'curve', 'draft', ... False for unknown names.
+/// Whether mqcore was built with `capability`: 'ipc', 'curve', 'draft', ... False for unknown names. Raises TypeError
+/// for what is no text.
 #[pyfunction]
 fn has(capability: &str) -> bool {
     matches!(capability, "ipc")

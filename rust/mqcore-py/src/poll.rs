@@ -90,7 +90,8 @@ fn pollable(object: &Bound<'_, PyAny>) -> PyResult<Pollable> {
 /// and None are for ever. Returns the ready ones as pairs in the order given: the socket or the descriptor
 /// number, and its events as an int. An empty list returns at once.
 ///
-/// Raises ZMQError(ENOTSOCK) for a closed socket, ContextTerminated, TypeError for what cannot be polled.
+/// Raises ZMQError(ENOTSOCK) for a closed socket, ContextTerminated, TypeError for what cannot be polled, OverflowError
+/// for a timeout above 2**31-1.
 #[pyfunction]
 #[pyo3(signature = (sockets, timeout=None))]
 pub(crate) fn zmq_poll<'py>(

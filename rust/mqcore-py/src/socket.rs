@@ -370,15 +370,15 @@ impl Socket {
 
     /// Sends one part of a message.
     ///
-    /// Parameters: `data` is bytes, a Frame or any contiguous buffer. `flags`: SNDMORE keeps the message
-    /// open for other parts, DONTWAIT (NOBLOCK) does not wait for room; otherwise the call waits at most
-    /// SNDTIMEO milliseconds (-1, the default: for ever). With `copy=False` the result says when a payload
-    /// of `copy_threshold` bytes and more is released: with `track` a MessageTracker, else None; shorter
-    /// ones are copied, which is done at once. A Frame gives its own tracker.
+    /// Parameters: `data` is bytes, a Frame or any contiguous buffer. `flags`: SNDMORE keeps the message open for
+    /// other parts, DONTWAIT (NOBLOCK) does not wait for room; otherwise the call waits at most SNDTIMEO milliseconds
+    /// (-1, the default: for ever). With `copy=False` the result says when a payload of `copy_threshold` bytes and
+    /// more is released: with `track` a MessageTracker, else None; shorter ones are copied, which is done at once. A
+    /// Frame gives its own tracker. `routing_id` and `group` are for draft sockets: RuntimeError unless None.
     ///
-    /// Raises Again if there was no room in time, ZMQError with ENOTSUP (a receiving socket), EFSM (REQ and
-    /// REP out of turn), EHOSTUNREACH (ROUTER_MANDATORY), ENOTSOCK (closed), ContextTerminated; TypeError for
-    /// text and what has no buffer, BufferError for one that is not contiguous.
+    /// Raises Again if there was no room in time, ZMQError with ENOTSUP (a receiving socket), EFSM (REQ and REP out of
+    /// turn), EHOSTUNREACH (ROUTER_MANDATORY), ENOTSOCK (closed), ContextTerminated; TypeError for text and what has
+    /// no buffer, BufferError for one that is not contiguous, ValueError for `track` of a Frame without a tracker.
     #[pyo3(signature = (data, flags=0, copy=true, track=false, routing_id=None, group=None))]
     pub(crate) fn send(
         &self,
@@ -406,8 +406,8 @@ impl Socket {
 
     /// Sends a message of several parts, which arrive together or not at all.
     ///
-    /// `msg_parts` is a list or tuple of what `send` takes; all parts are checked before one is sent. The
-    /// other parameters, the result (of the last part) and the errors are those of `send`.
+    /// `msg_parts` is a list or tuple of what `send` takes; all parts are checked before one is sent. The other
+    /// parameters, the result (of the last part) and the errors are those of `send`; IndexError for no parts.
     #[pyo3(signature = (msg_parts, flags=0, copy=true, track=false, routing_id=None, group=None))]
     pub(crate) fn send_multipart(
         &self,
@@ -450,9 +450,9 @@ impl Socket {
 
     /// Receives the next part of a message.
     ///
-    /// With `flags=DONTWAIT` (NOBLOCK) the call does not wait; otherwise at most RCVTIMEO milliseconds (-1,
-    /// the default: for ever). Whether other parts follow says the option RCVMORE. Returns bytes, or with
-    /// `copy=False` a Frame that shares the received memory and knows its connection's properties.
+    /// With `flags=DONTWAIT` (NOBLOCK) the call does not wait; otherwise at most RCVTIMEO milliseconds (-1, the
+    /// default: for ever). Whether other parts follow says the option RCVMORE. Returns bytes, or with `copy=False` a
+    /// Frame that shares the received memory, knows its connection's properties, and with `track` has a tracker (done).
     ///
     /// Raises Again if nothing came in time, ZMQError with ENOTSUP (a sending socket), EFSM (REQ and REP
     /// out of turn), ENOTSOCK (closed, also by another thread), ContextTerminated.
@@ -560,11 +560,11 @@ impl Socket {
         batch::recv_many_multipart(self, py, max, timeout)
     }
 
-    /// Receives the next part of a message into a writable, contiguous buffer.
+    /// Receives the next part of a message into `buffer`, a writable and contiguous one.
     ///
-    /// Writes at most `nbytes` bytes (0: as many as the buffer has). Returns the length of the whole part;
-    /// what is longer than the room for it is lost. Raises like `recv`; ValueError if `nbytes` does not fit
-    /// the buffer, BufferError if that cannot be written.
+    /// Writes at most `nbytes` bytes (0: as many as the buffer has). Returns the length of the whole part; what is
+    /// longer than the room for it is lost. `flags` and errors are those of `recv`; ValueError if `nbytes` does not fit
+    /// the buffer, BufferError if that cannot be written, TypeError for what has none.
     #[pyo3(signature = (buffer, /, *, nbytes=0, flags=0))]
     fn recv_into(&self, buffer: &Bound<'_, PyAny>, nbytes: isize, flags: i32) -> PyResult<usize> {
         let target = Target::new(buffer, nbytes)?;
@@ -575,8 +575,8 @@ impl Socket {
 
     /// Waits at most `timeout` milliseconds (None and negative: for ever) for events of the socket.
     ///
-    /// Returns the bits of `flags` (POLLIN, POLLOUT) that are there as an int; 0 after the timeout, and at
-    /// once for `flags=0`. Raises ZMQError(ENOTSUP) for a closed socket, ContextTerminated.
+    /// Returns the bits of `flags` (POLLIN, POLLOUT) that are there as an int; 0 after the timeout, and at once for
+    /// `flags=0`. Raises ZMQError(ENOTSUP) for a closed socket, ContextTerminated, OverflowError above 2**31-1.
     #[pyo3(signature = (timeout=None, flags=1))]
     fn poll(
         &self,
@@ -603,22 +603,24 @@ impl Socket {
 
     // Endpoints.
 
-    /// Accepts connections at `addr`.
+    /// Accepts connections at `addr`. Returns None; raises what `mqcore.Socket.bind` does, which is this.
     fn bind(&self, addr: &Bound<'_, PyAny>) -> PyResult<()> {
         self.with_address(addr, mqcore::Socket::bind)
     }
 
-    /// Connects to `addr`, in the background.
+    /// Connects to `addr`, in the background. Returns None; raises what `mqcore.Socket.connect` does, which is this.
     fn connect(&self, addr: &Bound<'_, PyAny>) -> PyResult<()> {
         self.with_address(addr, mqcore::Socket::connect)
     }
 
-    /// Ends a bind, and the connections that came in through it. Raises ZMQError(ENOENT) for an unknown one.
+    /// Ends the bind to `addr`, as LAST_ENDPOINT gave it, and the connections that came in through it.
+    ///
+    /// Raises ZMQError(ENOENT) for an unknown one, ENOTSOCK (closed); TypeError if it is no text.
     fn unbind(&self, addr: &Bound<'_, PyAny>) -> PyResult<()> {
         self.with_address(addr, mqcore::Socket::unbind)
     }
 
-    /// Ends a connect. Raises ZMQError(ENOENT) for an unknown one.
+    /// Ends the connect to `addr`. Raises what `unbind` does.
     fn disconnect(&self, addr: &Bound<'_, PyAny>) -> PyResult<()> {
         self.with_address(addr, mqcore::Socket::disconnect)
     }
@@ -666,10 +668,10 @@ impl Socket {
 
     // Options.
 
-    /// Sets a socket option, by its number.
+    /// Sets the socket option with the number `option` to `optval`, an int or bytes.
     ///
-    /// Raises ZMQError(EINVAL) for a value that the option does not take or an option that the socket does
-    /// not have, TypeError for a value of the wrong type (text: use set_string), OverflowError.
+    /// Raises ZMQError: EINVAL (a value that the option does not take, an option that the socket does not have),
+    /// ENOTSUP, ENOTSOCK (closed); TypeError for a value of the wrong type (text: use set_string), OverflowError.
     fn set(&self, option: &Bound<'_, PyAny>, optval: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = option.py();
         let option = option_number(option)?;
@@ -699,9 +701,8 @@ impl Socket {
             .map_err(|error| raise(py, &error))
     }
 
-    /// Reads a socket option, by its number: an int or bytes.
-    ///
-    /// Raises ZMQError(EINVAL) for an option that the socket does not have or that cannot be read.
+    /// Returns the value of the socket option with the number `option`: an int or bytes. Raises ZMQError(EINVAL) for
+    /// one that the socket does not have or that cannot be read, ENOTSOCK (closed); TypeError for what is no number.
     fn get<'py>(&self, option: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = option.py();
         let option = option_number(option)?;
@@ -713,8 +714,7 @@ impl Socket {
     }
 
     /// What was counted since the socket was made, by name: messages dropped for a full or missing peer, ...
-    ///
-    /// An addition of mqcore.
+    /// Also of a closed socket. An addition of mqcore.
     fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let counters = PyDict::new(py);
         for (name, count) in self.engine(py)?.statistics() {
@@ -725,8 +725,8 @@ impl Socket {
 
     // The end.
 
-    /// Closes the socket at once; what was sent goes out in the background, within `linger` milliseconds
-    /// (None: as the option LINGER says; -1: for ever).
+    /// Closes the socket at once; what was sent goes out in the background, within `linger` milliseconds (None: as the
+    /// option LINGER says; -1: for ever). Raises ZMQError(EINVAL), and does not close, below -1.
     #[pyo3(signature = (linger=None))]
     fn close(&self, py: Python<'_>, linger: Option<i32>) -> PyResult<()> {
         let Some(socket) = self.handle.get().and_then(|handle| handle.get()) else {
@@ -769,7 +769,7 @@ impl Socket {
         }
     }
 
-    /// From how many bytes on `send(copy=False)` tracks a payload instead of copying it.
+    /// From how many bytes on `send(copy=False)` tracks a payload instead of copying it. May be assigned.
     #[getter]
     fn copy_threshold(&self) -> usize {
         self.copy_threshold.load(Ordering::Relaxed)
