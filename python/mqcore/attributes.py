@@ -74,11 +74,11 @@ class AttributeSetter:
             raise
 
     def get(self, option: int) -> Any:
-        """Returns the value of the option `option`, a number. Here it raises NotImplementedError: subclasses have it."""
+        """Returns the value of the option `option`, a number. Subclasses have it: NotImplementedError here."""
         raise NotImplementedError
 
     def set(self, option: int, optval: Any) -> None:
-        """Sets the option `option`, a number, to `optval`. Here it raises NotImplementedError: subclasses have it."""
+        """Sets the option `option`, a number, to `optval`. Subclasses have it: NotImplementedError here."""
         raise NotImplementedError
 
 

@@ -173,11 +173,11 @@ def _descriptor(file: Any) -> Any:
 def select(
     rlist: list[Any], wlist: list[Any], xlist: list[Any], timeout: float | None = None
 ) -> tuple[list[Any], list[Any], list[Any]]:
-    """Like `select.select`, also for sockets: waits until something of `rlist` can be read, of `wlist` be written, or of
-    `xlist` is in error, at most `timeout` seconds (None and negative: for ever).
+    """Like `select.select`, also for sockets: waits until something of `rlist` can be read, of `wlist` be written, or
+    of `xlist` is in error, at most `timeout` seconds (None and negative: for ever).
 
-    Returns three lists of what can be read, be written, and is in error; a descriptor in them is a number, also where an
-    object with `fileno()` was given. Raises what `zmq_poll` raises.
+    Returns three lists of what can be read, be written, and is in error; a descriptor in them is a number, also where
+    an object with `fileno()` was given. Raises what `zmq_poll` raises.
     """
     if timeout is not None:
         timeout = -1 if timeout < 0 else timeout * 1000.0

@@ -78,8 +78,8 @@ class AuthenticationThread(Thread):
 class ThreadAuthenticator(Authenticator):
     """An authenticator that answers from a thread: `start()`, and `stop()` at the end.
 
-    The parameters are those of `Authenticator`. The rules may be changed while it runs. It runs until it is stopped or the context ends, also when nobody
-    keeps it.
+    The parameters are those of `Authenticator`. The rules may be changed while it runs. It runs until it is stopped or
+    the context ends, also when nobody keeps it.
     """
 
     pipe: Any
