@@ -334,9 +334,7 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
         if failure is not None:
             raise failure
 
-    hwm = property(
-        get_hwm, set_hwm, doc="SNDHWM and RCVHWM at once, in messages: `get_hwm`, `set_hwm`."
-    )
+    hwm = property(get_hwm, set_hwm, doc="SNDHWM and RCVHWM at once, in messages.")
 
     def subscribe(self, topic: str | bytes) -> None:
         """Wants the messages that begin with `topic` (text counts as UTF-8); all of them for b''.
