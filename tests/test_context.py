@@ -131,7 +131,9 @@ def io_threads_of(start: Any) -> list[int]:
 
 
 def test_io_threads_run_under_the_policy_that_was_asked_for(context: Any) -> None:
+    assert context.get(zmq.THREAD_SCHED_POLICY) == -1
     context.set(zmq.THREAD_SCHED_POLICY, os.SCHED_BATCH)
+    assert context.get(zmq.THREAD_SCHED_POLICY) == os.SCHED_BATCH
     threads = io_threads_of(lambda: context.socket(zmq.PULL).bind("tcp://127.0.0.1:*"))
     assert os.SCHED_BATCH in {os.sched_getscheduler(thread) for thread in threads}
 

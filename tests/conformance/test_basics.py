@@ -1,5 +1,5 @@
 """Section 6.1 of the check list: contexts and their options, limits, flags and owners of messages,
-given descriptors, and contexts that end while others work. `checklist_a.md` says which test stands
+given descriptors, and contexts that end while others work. `CHECKLIST.md` says which test stands
 for which line.
 """
 

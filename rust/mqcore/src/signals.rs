@@ -200,6 +200,8 @@ pub(crate) struct Signals {
     followed: AtomicBool,
     /// How long waiters look on before they sleep (SPIN), in microseconds.
     patience: AtomicU32,
+    /// The public descriptor. It stays open until the last face of the socket is gone, not only until the close: a
+    /// loop that still watches it must not find another one under its number.
     fd: OnceLock<Bell>,
     /// Who waits for an answer at the connection itself; made for the first, gone with the close.
     lessee: Mutex<Option<Arc<Watcher>>>,

@@ -113,7 +113,8 @@ impl ContextOptions {
             ZERO_COPY_RECV => self.zero_copy_recv.into(),
             IPV6 => self.ipv6.into(),
             BLOCKY => self.blocky.into(),
-            THREAD_SCHED_POLICY | THREAD_AFFINITY_CPU_ADD | THREAD_AFFINITY_CPU_REMOVE => {
+            THREAD_SCHED_POLICY => self.threads.policy.unwrap_or(-1), // the application's own
+            THREAD_AFFINITY_CPU_ADD | THREAD_AFFINITY_CPU_REMOVE => {
                 return Err(invalid(format!(
                     "context option {option} can be set but not read back"
                 )));
@@ -232,7 +233,7 @@ mod tests {
             assert!(error.detail().is_some());
         }
         assert_eq!(options, ContextOptions::default());
-        for option in [THREAD_SCHED_POLICY, THREAD_AFFINITY_CPU_ADD, 0, 11] {
+        for option in [THREAD_AFFINITY_CPU_ADD, THREAD_AFFINITY_CPU_REMOVE, 0, 11] {
             assert_eq!(options.get(option).unwrap_err().errno(), Errno::INVAL);
         }
     }
