@@ -20,7 +20,7 @@ from mqcore import _core, _waiting
 from mqcore._waiting import ERR, IN, OUT, FutureEvent, LoopWatch, raise_again, watch_of
 from mqcore.constants import DONTWAIT, FD, RCVTIMEO, SNDTIMEO
 from mqcore.error import Again, ContextTerminated, ZMQError
-from mqcore.poll import Poller
+from mqcore.poll import Poller, zmq_poll
 from mqcore.socket import Socket
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
     """
 
     _waiting: Any = None
+    _run: Any = None
     _origin: Any = None
     _poller_class: ClassVar[Any] = None
 
@@ -164,13 +165,21 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
     # Waiting.
 
     def _init_io_state(self, loop: Any = None) -> None:
+        self._waiting = self._waiting.in_loop(watch_of(loop, self._Future))
+        self._run = None
+
+    def _come(self) -> Any:
+        """Who waits in the loop that runs now."""
+        loop = self._get_loop()
         waiting = self._waiting
-        waiting.move(watch_of(loop, self._Future))
-        self._settle_in(loop, waiting.watch.set, waiting.receiving, waiting.sending)
+        run = getattr(loop, "_thread_id", loop)
+        if run is not self._run:  # it has moved to the loop, or that runs anew
+            self._settle_in(loop, waiting.watch.set, waiting.receiving, waiting.sending)
+            self._run = run
+        return waiting
 
     def _begin(self, attempt: Callable[[], Any], queue: Any, must: int) -> FutureEvent:
         """An event that is settled if it is ready and nobody was first, and in any case if it must be."""
-        self._get_loop()
         watch = self._waiting.watch
         event = FutureEvent(watch.new_future(), attempt)
         if must:
@@ -187,11 +196,12 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
         tried: bool = False,
     ) -> Any:
         """The future of a receive."""
-        waiting = self._waiting
         if tried:
+            waiting = self._waiting
             event = FutureEvent(waiting.watch.new_future(), attempt)
         else:
             self._check_open()
+            waiting = self._come()
             event = self._begin(attempt, waiting.receiving, flags & AT_ONCE)
             if event.future.done():
                 return event.future
@@ -207,8 +217,8 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
         expired: Callable[[], Any] = raise_again,
     ) -> Any:
         """The future of a send."""
-        waiting = self._waiting
-        event = self._begin(attempt, waiting.sending, flags & AT_ONCE)
+        waiting = self._come()
+        event = self._begin(attempt, waiting.sending, flags & AT_ONCE or self._closed)
         if event.future.done():
             return event.future
         event.expired = expired
@@ -217,6 +227,7 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
 
     def _check_open(self) -> None:
         if self._closed:
+            _get(self, _RCVTIMEO)  # says why, after fork()
             raise ZMQError(ENOTSOCK)
 
     # Receiving.
@@ -303,8 +314,7 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
                 event.load = load
                 return recvd
         if isinstance(recvd, asyncio.Future) and recvd.done() and not recvd.cancelled():
-            self._get_loop()
-            event = FutureEvent(self._waiting.watch.new_future(), recvd.result)
+            event = FutureEvent(self._come().watch.new_future(), recvd.result)
             event.load = load
             event.settle(recvd.result, final=True)
             return event.future
@@ -342,8 +352,17 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
         It is done when all are taken, or when there was no room for the next one within SNDTIMEO. Messages that were
         taken before a future is cancelled are sent.
         """
-        sending = _Sending(self, messages)
-        return self._add_send_event(sending.attempt, flags, sending.expired)  # type: ignore[no-any-return]
+        try:
+            sending = _Sending(self, messages, flags)
+        except Exception as error:
+            event = FutureEvent(self._come().watch.new_future(), raise_again)
+            trace = error.__traceback__
+            event.fail(error.with_traceback(trace and trace.tb_next))
+            return event.future  # type: ignore[no-any-return]
+        future = self._add_send_event(sending.attempt, flags, sending.expired)
+        if not future.done():
+            sending.freeze()
+        return future  # type: ignore[no-any-return]
 
     # Polling.
 
@@ -355,9 +374,9 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
         Raises ZMQError(ENOTSUP) for a closed socket.
         """
         if self._closed:
+            _core.Socket.poll(self, 0, flags)  # says why, after fork()
             raise ZMQError(ENOTSUP)
-        self._get_loop()
-
+        waiting = self._come()
         must = timeout == 0 or not flags & (IN | OUT)
 
         def attempt() -> int:
@@ -369,8 +388,7 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
         event = self._begin(attempt, None, must)
         if event.future.done():
             return event.future  # type: ignore[no-any-return]
-        event.expired = lambda: 0
-        waiting = self._waiting
+        event.expired = lambda: _core.Socket.poll(self, 0, flags)
         timeout = -1 if timeout is None else timeout
         waiting.add(self, event, waiting.polling, flags & (IN | OUT), timeout)
         return event.future  # type: ignore[no-any-return]
@@ -379,55 +397,91 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
 
     def close(self, linger: int | None = None) -> None:
         """Closes the socket, as `mqcore.Socket.close` does, and cancels every future that waits."""
-        waiting = self._waiting
-        if waiting is not None and waiting.watch is not None and not self._closed:
-            waiting.leave()
-            self._cancel(waiting.everybody())
+        if not self._closed:
+            for waiting in self._waitings():
+                waiting.leave()
+                _cancel(waiting.watch.loop, waiting.everybody())
         super().close(linger)
 
-    def _cancel(self, events: list[FutureEvent]) -> None:
-        loop = self._waiting.watch.loop
-        if not events or loop.is_closed():
-            return
-        if loop.is_running() and _running_loop() is not loop:  # another thread's
-            loop.call_soon_threadsafe(self._cancel, events)
-            return
-        for event in events:
-            event.future.cancel()
+    def _waitings(self) -> Iterable[_waiting.Waiting]:
+        """Who waits, in all loops."""
+        waiting = self._waiting
+        return () if waiting is None or waiting.watch is None else (waiting, *waiting.elsewhere)
+
+    def __del__(self) -> None:
+        super().__del__()
+        for waiting in self._waitings():  # of a face that leaves the socket open
+            waiting.leave()
+
+
+def _cancel(loop: Any, events: list[FutureEvent]) -> None:
+    """Cancels futures of a loop, on its thread."""
+    if not events or loop.is_closed():
+        return
+    if loop.is_running() and _running_loop() is not loop:
+        with contextlib.suppress(RuntimeError):  # it was closed meanwhile
+            loop.call_soon_threadsafe(_cancel, loop, events)
+        return
+    for event in events:
+        event.future.cancel()
 
 
 def _frozen(data: Any) -> Any:
-    """A copy of what could change before it is sent; what is no buffer is left for `send` to refuse."""
+    """A copy of what could change before it is sent; what cannot be sent is left for `send` to refuse."""
     if isinstance(data, bytes | _core.Frame):
         return data
     with contextlib.suppress(TypeError, BufferError):
-        return memoryview(data).tobytes()
+        view = memoryview(data)
+        if view.c_contiguous:
+            return view.tobytes()
     return data
 
 
 class _Sending:
     """`send_many` as attempts that go on where the last one ended."""
 
-    def __init__(self, socket: _AsyncSocket, messages: Iterable[Any]) -> None:
+    def __init__(self, socket: _AsyncSocket, messages: Iterable[Any], flags: int) -> None:
         self.socket = socket
-        self.messages = messages
+        self.flags = flags | AT_ONCE
+        self.rest = messages if isinstance(messages, list) else _listed(messages)
         self.taken = 0
 
     def attempt(self) -> int:
-        if not isinstance(self.messages, list):
-            if isinstance(self.messages, str | bytes | bytearray | memoryview | _core.Frame):
-                _core.Socket.send_many(self.socket, self.messages, AT_ONCE)  # refuses it
-            self.messages = list(self.messages)
-        rest = self.messages[self.taken :] if self.taken else self.messages
-        self.taken += _core.Socket.send_many(self.socket, rest, AT_ONCE)
-        if self.taken < len(self.messages):
+        try:
+            count = _core.Socket.send_many(self.socket, self.rest, self.flags)
+        except Exception as error:
+            if hasattr(error, "messages_sent"):
+                error.messages_sent += self.taken
+            raise
+        self.taken += count
+        if count < len(self.rest):
+            self.rest = self.rest[count:]
             raise Again
         return self.taken
+
+    def freeze(self) -> None:
+        """It waits: what the application changes from now on changes nothing."""
+        self.rest = [
+            [_frozen(part) for part in message]
+            if isinstance(message, list | tuple)
+            else _frozen(message)
+            for message in self.rest
+        ]
 
     def expired(self) -> int:
         if self.taken == 0:
             raise Again
         return self.taken
+
+
+def _listed(messages: Any) -> Any:
+    """What an iterable gives; a message is left for `send_many` to refuse."""
+    if isinstance(messages, str | _core.Frame):
+        return messages
+    with contextlib.suppress(TypeError, BufferError):
+        memoryview(messages)
+        return messages
+    return list(messages)
 
 
 class _AsyncPoller(_Async, Poller):
@@ -454,15 +508,18 @@ class _AsyncPoller(_Async, Poller):
             timeout = 0
         wait = _Wait(self, watch, future)
         future.add_done_callback(wait.end)
-        if timeout is not None and timeout >= 0:
-            wait.timer = loop.call_later(timeout / 1000, wait.expire)
+        try:
+            wait.begin(timeout)
+        except Exception as error:
+            future.set_exception(error)
         return future  # type: ignore[no-any-return]
 
     def _init_io_state(self, loop: Any = None) -> None:
         self._loop_watch = watch_of(loop, self._Future)
 
-    def _look(self) -> list[tuple[Any, int]]:
-        return super().poll(0)
+    def _look(self, sockets: list[tuple[Any, int]]) -> list[tuple[Any, int]]:
+        """What is ready of what was registered when the wait began."""
+        return super().poll(0) if sockets == self.sockets else zmq_poll(sockets, 0)
 
     def _watch_raw_socket(self, loop: Any, socket: Any, evt: int, f: Callable[..., None]) -> None:
         """Has the loop call `f` when a descriptor can be read or written."""
@@ -483,10 +540,15 @@ class _Wait:
 
     def __init__(self, poller: _AsyncPoller, watch: LoopWatch, future: Any) -> None:
         self.poller, self.watch, self.future = poller, watch, future
+        self.sockets = list(poller.sockets)
         self.timer: Any = None
         self.keys: list[int] = []
         self.copies: list[int] = []
-        for socket, flags in poller.sockets:
+
+    def begin(self, timeout: float | None) -> None:
+        """Has everything watched that is registered, for at most so many milliseconds."""
+        watch = self.watch
+        for socket, flags in self.sockets:
             if isinstance(socket, _core.Socket):
                 key = watch.set.insert(socket)
                 self.keys.append(key)
@@ -498,7 +560,9 @@ class _Wait:
                 copy = os.dup(number)
                 self.copies.append(copy)
                 with contextlib.suppress(PermissionError):  # a plain file: never waits
-                    poller._watch_raw_socket(watch.loop, copy, flags & ~ERR, self._look_now)
+                    self.poller._watch_raw_socket(watch.loop, copy, flags & ~ERR, self._look_now)
+        if timeout is not None and timeout >= 0:
+            self.timer = watch.loop.call_later(timeout / 1000, self.expire)
 
     def _look_again(self, key: int, flags: int, there: int) -> None:
         self._look_now()
@@ -509,7 +573,7 @@ class _Wait:
         if self.future.done():
             return
         try:
-            ready = self.poller._look()
+            ready = self.poller._look(self.sockets)
         except Exception as error:
             self.future.set_exception(error)
         else:
@@ -530,8 +594,12 @@ class _Wait:
             self.watch.remove(key)
         if not self.watch.loop.is_closed():
             self.poller._unwatch_raw_sockets(self.watch.loop, *self.copies)
-        for copy in self.copies:
-            os.close(copy)
+        self.__del__()
+
+    def __del__(self) -> None:
+        # Also of a loop that was closed before the future was done.
+        while self.copies:
+            os.close(self.copies.pop())
 
 
 _FutureEvent = FutureEvent

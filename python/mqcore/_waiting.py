@@ -33,9 +33,16 @@ class LoopWatch:
         loop.add_reader(self.set.fileno(), self._take)
 
     def _take(self) -> None:
-        for key, there in self.set.take():
+        ready = iter(self.set.take())
+        for key, there in ready:
             if (told := self.waiting.pop(key, None)) is not None:
-                told(there)
+                try:
+                    told(there)
+                except BaseException:
+                    self._tell_later(key, there, told)
+                    for other, there in ready:
+                        self.loop.call_soon(self._tell, other, there)
+                    raise
 
     def wait(self, key: int, events: int, told: Callable[[int], None]) -> None:
         """Calls `told` once, with what is there, when a socket has one of the events or has ended."""
@@ -51,7 +58,16 @@ class LoopWatch:
     def _tell(self, key: int, there: int) -> None:
         self.set.turn()
         if (told := self.waiting.pop(key, None)) is not None:
-            told(there)
+            try:
+                told(there)
+            except BaseException:
+                self._tell_later(key, there, told)
+                raise
+
+    def _tell_later(self, key: int, there: int, told: Callable[[int], None]) -> None:
+        """After an interrupt (KeyboardInterrupt, SystemExit): the loop may be run again."""
+        self.waiting.setdefault(key, told)
+        self.loop.call_soon(self._tell, key, there)
 
     def remove(self, key: int) -> None:
         """Forgets a socket."""
@@ -101,21 +117,41 @@ class FutureEvent:
         future = self.future
         try:
             result = attempt()
-            if self.load is not None:
-                result = self.load(result)
-        except Exception as error:
+        except BaseException as error:
             if not final and isinstance(error, Again):
                 return False
-            if self.queue is not None:
-                future.remove_done_callback(self.forgotten)
-                self.forgotten(future)
-            future.set_exception(error)
-        else:
-            if self.queue is not None:
-                future.remove_done_callback(self.forgotten)
-                self.forgotten(future)
-            future.set_result(result)
+            self.fail(error.with_traceback(None))
+            return True
+        if self.load is not None:
+            try:
+                result = self.load(result)
+            except BaseException as error:
+                trace = error.__traceback__
+                self.fail(error.with_traceback(trace and trace.tb_next))
+                return True
+            if future.done():  # by what `load` did
+                return True
+        if self.queue is not None:
+            future.remove_done_callback(self.forgotten)
+            self.forgotten(future)
+        future.set_result(result)
         return True
+
+    def fail(self, error: BaseException) -> None:
+        """Settles the future with an exception, whose traceback must not lead here: it would keep the socket alive."""
+        future = self.future
+        if self.queue is not None:
+            future.remove_done_callback(self.forgotten)
+            self.forgotten(future)
+        if not future.done():
+            if isinstance(error, StopIteration):  # which a future refuses
+                said = RuntimeError(f"what was received could not be loaded: {error!r}")
+                said.__cause__ = error
+                future.set_exception(said)
+            else:
+                future.set_exception(error)
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise error
 
     def forgotten(self, _future: Any) -> None:
         """It waits no more. Called by its future if somebody else has settled it."""
@@ -129,39 +165,69 @@ class FutureEvent:
                 self.timer.cancel()
 
     def expire(self) -> None:
-        """Its time is up, unless it is ready just now."""
-        if not self.future.done() and not self.settle(self.attempt):
+        """Its time is up, unless it is ready just now, and nobody waits before it."""
+        if self.queue is None or self.future.done():
+            return
+        first = next(event for event in self.queue if not event.future.done())
+        if first is not self or not self.settle(self.attempt):
             self.load = None
             self.settle(self.expired, final=True)
 
 
 class Waiting:
-    """Those who wait for one socket: to receive, to send, to hear of it; each in their order."""
+    """Those who wait for one socket in one loop: to receive, to send, to hear of it; each in their order."""
 
-    __slots__ = ("key", "polling", "receiving", "sending", "state", "watch")
+    __slots__ = (
+        "blocking",
+        "elsewhere",
+        "heard",
+        "key",
+        "polling",
+        "receiving",
+        "sending",
+        "state",
+        "watch",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, watch: LoopWatch | None = None) -> None:
         self.receiving: deque[FutureEvent] = deque()
         self.sending: deque[FutureEvent] = deque()
         self.polling: deque[FutureEvent] = deque()
-        self.watch: Any = None
-        """Of the loop in which the socket is used."""
+        self.watch: Any = watch
+        """Of the loop, once it is known."""
         self.key: int | None = None
         """Of the socket in the watch, once somebody waited."""
         self.state = 0
         """What the loop will tell of."""
+        self.heard = 0
+        """What it will tell of only after news, when a socket is ready, but not for who is first. `state` is 0 then."""
+        self.blocking: FutureEvent | None = None
+        """Who is first then."""
+        self.elsewhere: list[Waiting] = []
+        """Those who wait for the same socket in other loops."""
 
-    def move(self, watch: LoopWatch) -> None:
-        """Goes on in another loop. Who waits in the old one waits until that runs again: for ever, as a rule."""
-        self.leave()
-        self.watch = watch
+    def in_loop(self, watch: LoopWatch) -> Waiting:
+        """Those who wait in another loop, to which the socket moves. Who waits here goes on, unless the loop is closed."""
+        if self.watch is None:
+            self.watch = watch
+            return self
+        others = []
+        for one in (*self.elsewhere, self):
+            if one.watch.loop.is_closed() or all(event.future.done() for event in one.everybody()):
+                one.leave()
+            else:
+                others.append(one)
+        there = next((one for one in others if one.watch is watch), None) or Waiting(watch)
+        there.elsewhere = [one for one in others if one is not there]
+        self.elsewhere = []
+        return there
 
     def leave(self) -> None:
         """The loop tells of nothing more."""
         if self.key is not None:
             self.watch.remove(self.key)
             self.key = None
-        self.state = 0
+        self.state = self.heard = 0
 
     def add(
         self,
@@ -181,7 +247,7 @@ class Waiting:
         if flags & ~self.state:
             if self.key is None:
                 self.key = self.watch.set.insert(socket)
-            self.state |= flags
+            self.state |= flags | self.heard
             self.watch.wait(self.key, self.state, self._handle)
 
     def _handle(self, there: int) -> None:
@@ -189,20 +255,40 @@ class Waiting:
         key = self.key
         if key is None:
             return
-        if not self._serve_all(there):
-            # It is ready, but not for who is first, whose own peer is full. From now on news are heard of; what came
-            # before is found by another attempt.
-            self.watch.listen(key, self.state, self._handle)
-            if not self._serve_all(there):
-                return
+        if not self._serve_all(there) and not self._listen(key):
+            return
         wanted = IN if self.receiving else 0
         if self.sending:
             wanted |= OUT
         for event in self.polling:
             wanted |= event.flags
         self.state = wanted
-        if wanted:
+        self.heard = 0
+        if wanted and self.key == key:  # it may have been closed by what loads a message
             self.watch.wait(key, wanted, self._handle)
+
+    def _listen(self, key: int) -> bool:
+        """It is ready, but not for who is first, whose own peer is full. From now on news are heard of; what came before
+        is found by another attempt: True.
+        """
+        if self.key != key:
+            return False
+        self.heard |= self.state
+        self.state = 0
+        self.watch.listen(key, self.heard, self._handle)
+        if self._serve_all(IN | OUT):
+            return True
+        if self.sending and (first := self.sending[0]) is not self.blocking:
+            self.blocking = first
+            first.future.add_done_callback(self._unblock)
+        return False
+
+    def _unblock(self, _future: Any) -> None:
+        """Who was first has left: perhaps it is ready for the next one."""
+        self.blocking = None
+        if self.heard and self.key is not None:
+            self.state = self.heard
+            self.watch.wait(self.key, self.state, self._handle)
 
     def _serve_all(self, there: int) -> bool:
         """False: somebody still waits for what is there."""
@@ -212,7 +298,8 @@ class Waiting:
         if there & (OUT | ERR) and self.sending:
             done &= self._serve(self.sending)
         for event in list(self.polling) if self.polling else ():
-            event.settle(event.attempt)
+            if not event.future.done():
+                event.settle(event.attempt)
         return done
 
     def _serve(self, events: deque[FutureEvent]) -> bool:
