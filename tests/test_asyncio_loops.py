@@ -350,6 +350,22 @@ def test_a_loop_that_does_not_run_yet_is_used_with_a_warning(pair: Any) -> None:
         loop.close()
 
 
+@pytest.mark.deviation  # there it names its own file
+def test_the_warning_that_no_loop_runs_names_who_called(pair: Any) -> None:
+    pull = pair[1]
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    poller = zmq_asyncio.Poller()
+    try:
+        for call in (pull.recv, pull.recv_string, pull.recv_many, pull.poll, poller.poll):
+            with pytest.warns(RuntimeWarning, match="No running event loop") as warned:
+                call()
+            assert [one.filename for one in warned] == [__file__]
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
 # Other loops.
 
 
@@ -500,9 +516,11 @@ def test_a_socket_that_is_dropped_is_closed_with_a_warning(context: Any) -> None
             use(socket)
             await turns()
             there = weakref.ref(socket)
-            with pytest.warns(ResourceWarning, match="Unclosed socket"):
+            with pytest.warns(ResourceWarning, match="Unclosed socket") as warned:
                 del socket
                 gc.collect()
+            assert warned[0].filename == __file__
+            warned.clear()
             assert there() is None
 
     run(main)

@@ -409,9 +409,14 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
         return () if waiting is None or waiting.watch is None else (waiting, *waiting.elsewhere)
 
     def __del__(self) -> None:
-        super().__del__()
-        for waiting in self._waitings():  # of a face that leaves the socket open
-            waiting.leave()
+        if self._shadow or self.closed:
+            for waiting in self._waitings():  # a face leaves the socket open
+                waiting.leave()
+            return
+        try:  # as in `Socket`, not by it: the warning names who dropped the socket
+            warn(f"Unclosed socket {self!r}", ResourceWarning, stacklevel=2, source=self)
+        finally:
+            self.close()
 
 
 def _cancel(loop: Any, events: list[FutureEvent]) -> None:

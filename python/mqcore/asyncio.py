@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import sys
 from collections.abc import Callable
 from typing import Any, ClassVar
 from warnings import warn
@@ -45,9 +46,17 @@ class _AsyncIO:
             warn(
                 "No running event loop. mqcore.asyncio should be used from within an asyncio loop.",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=_level_of_caller(),
             )
             return loop
+
+
+def _level_of_caller() -> int:
+    """How far up the first frame stands that is not mqcore's, for the warnings of who calls this."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("mqcore."):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 class Poller(_AsyncIO, _future._AsyncPoller):
