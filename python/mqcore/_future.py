@@ -136,7 +136,7 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
     def from_socket(
         cls: type[_AsyncSocketT], socket: Socket[Any], io_loop: Any = None
     ) -> _AsyncSocketT:
-        """Another face of an existing socket. `io_loop` is deprecated and ignored."""
+        """Another face of `socket`. `io_loop` is deprecated and ignored: the running loop is used."""
         return cls(_from_socket=socket, io_loop=io_loop)
 
     @property
@@ -264,7 +264,10 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
     def recv_many_multipart(  # type: ignore[override]
         self, max: int = 1024, timeout: float | None = None
     ) -> Future[list[list[bytes]]]:
-        """The same, each message as the list of its parts."""
+        """The same, each message as the list of its parts.
+
+        `max` and `timeout` (in milliseconds) are those of `recv_many`.
+        """
         attempt = partial(_core.Socket.recv_many_multipart, self, max, 0)
         return self._add_recv_event(attempt, 0, timeout)  # type: ignore[no-any-return]
 
@@ -369,7 +372,9 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
     def poll(  # type: ignore[override]
         self, timeout: float | None = None, flags: int = IN
     ) -> Future[int]:
-        """Waits at most `timeout` milliseconds (None and negative: for ever) for events; a future of their bits.
+        """Waits at most `timeout` milliseconds (None and negative: for ever) for the events `flags` (POLLIN, POLLOUT).
+
+        Returns a future of the bits that are there, 0 after the timeout.
 
         Raises ZMQError(ENOTSUP) for a closed socket.
         """

@@ -68,6 +68,9 @@ class Socket(_AsyncIO, _future._AsyncSocket):
 
     What can be done at once is done before the call returns; what waits is served in its order. A future that is
     cancelled takes no message. Bind, connect, options and close are as they are with `mqcore.Socket`.
+
+    Made by `Context.socket`, or as another face of an existing socket: `Socket(socket)`. `io_loop` is deprecated and
+    ignored: the running loop is used.
     """
 
     _poller_class: ClassVar[Any] = Poller

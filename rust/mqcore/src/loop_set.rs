@@ -106,7 +106,7 @@ impl LoopSet {
     }
 
     /// Waits for `wanted` of a socket as [`arm`](Self::arm) does, but only from the next news on: for one that is ready,
-    /// though not for what was tried. Try once more after the call.
+    /// though not for what was tried. Try everything that is waited for once more after the call.
     pub fn listen(&self, key: usize, wanted: i32) {
         if let Some(item) = lock(&self.items).get_mut(key) {
             item.wanted = wanted;
