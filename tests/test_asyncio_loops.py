@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import signal
-import sys
 import threading
 import time
 import warnings
@@ -15,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from peers.forked import in_child
 from peers.loops import (  # noqa: F401
     context_fixture,
     full,
@@ -562,31 +561,6 @@ def test_a_face_that_is_dropped_is_not_watched_any_more(context: Any) -> None:
 
 
 # A forked child.
-
-
-def in_child(function: Callable[[], None]) -> None:
-    """Runs `function` in a forked child; its exception, or more than ten seconds, fails the test."""
-    sys.stdout.flush()
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(10)  # ends a child that hangs
-        report = b"nothing"
-        try:
-            os.close(reader)
-            function()
-            report = b"done"
-        except BaseException as error:
-            report = repr(error).encode()
-        finally:
-            os.write(writer, report)
-            os._exit(0)
-    os.close(writer)
-    with open(reader, "rb") as file:
-        report = file.read()
-    os.waitpid(child, 0)
-    assert report == b"done", report or "the child hung"
 
 
 @pytest.mark.deviation

@@ -9,35 +9,20 @@ import os
 import resource
 import time
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 zmq: Any = importlib.import_module(os.environ.get("MQCORE_TEST_MODULE", "mqcore"))
-gevent: Any = pytest.importorskip("gevent")
-green: Any = importlib.import_module(f"{zmq.__name__}.green")
-
-DEADLINE = 20.0
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_hub_stays() -> Iterator[None]:
-    yield
-    gevent.get_hub().destroy(destroy_loop=True)
-
-
-@pytest.fixture(autouse=True)
-def nobody_hangs() -> Iterator[None]:
-    with gevent.Timeout(DEADLINE, AssertionError("the greenlet hangs")):
-        yield
-
-
-@pytest.fixture
-def context() -> Iterator[Any]:
-    context = green.Context()
-    yield context
-    context.destroy(linger=0)
+pytest.importorskip("gevent")
+from peers.greenlets import (  # noqa: E402, F401
+    DEADLINE,
+    context_fixture,
+    gevent,
+    green,
+    no_hub_stays,
+    nobody_hangs,
+)
 
 
 class Sockets:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
-import sys
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from peers.forked import in_child
 
 zmq: Any = importlib.import_module(os.environ.get("MQCORE_TEST_MODULE", "mqcore"))
 
@@ -18,31 +16,6 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
-
-
-def in_child(function: Callable[[], None]) -> None:
-    """Runs `function` in a forked child; its exception, or more than ten seconds, fails the test."""
-    sys.stdout.flush()
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(10)  # ends a child that hangs
-        report = b"nothing"
-        try:
-            os.close(reader)
-            function()
-            report = b"done"
-        except BaseException as error:
-            report = repr(error).encode()
-        finally:
-            os.write(writer, report)
-            os._exit(0)
-    os.close(writer)
-    with open(reader, "rb") as file:
-        report = file.read()
-    os.waitpid(child, 0)
-    assert report == b"done", report or "the child hung"
 
 
 @pytest.mark.parametrize(

@@ -8,28 +8,13 @@ import gc
 import importlib
 import logging
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 zmq: Any = importlib.import_module(os.environ.get("MQCORE_TEST_MODULE", "mqcore"))
 pytest.importorskip("tornado")
-from peers.streams import Running  # noqa: E402
-
-
-@pytest.fixture
-def running(context: Any) -> Iterator[Running]:
-    running = Running()  # ends before the context
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def pair(running: Running, sockets: Any) -> tuple[Any, Any]:
-    a, b = sockets.pair(zmq.PAIR, zmq.PAIR)
-    return running.stream(a), running.stream(b)
-
+from peers.streams import Running, pair_fixture, running_fixture  # noqa: E402, F401
 
 # Receiving.
 

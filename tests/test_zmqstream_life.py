@@ -11,29 +11,15 @@ import subprocess
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 zmq: Any = importlib.import_module(os.environ.get("MQCORE_TEST_MODULE", "mqcore"))
 pytest.importorskip("tornado")
-from peers.streams import Running, ZMQStream  # noqa: E402
+from peers.streams import Running, ZMQStream, pair_fixture, running_fixture  # noqa: E402, F401
 from tornado.ioloop import IOLoop  # noqa: E402
-
-
-@pytest.fixture
-def running(context: Any) -> Iterator[Running]:
-    running = Running()  # ends before the context
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def pair(running: Running, sockets: Any) -> tuple[Any, Any]:
-    a, b = sockets.pair(zmq.PAIR, zmq.PAIR)
-    return running.stream(a), running.stream(b)
-
 
 # The end.
 

@@ -2,12 +2,13 @@
 
 import asyncio
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 from tornado.ioloop import IOLoop
 
-from peers.subject import name
+from peers.subject import name, zmq
 
 ZMQStream: Any = importlib.import_module(f"{name}.eventloop.zmqstream").ZMQStream
 
@@ -56,3 +57,18 @@ class Running:
         self.turns(2)
         self.loop.close()
         asyncio.set_event_loop(None)
+
+
+@pytest.fixture(name="running")
+def running_fixture(context: Any) -> Iterator[Running]:
+    """A loop that ends before the context."""
+    running = Running()
+    yield running
+    running.close()
+
+
+@pytest.fixture(name="pair")
+def pair_fixture(running: Running, sockets: Any) -> tuple[Any, Any]:
+    """Two streams that speak with each other."""
+    a, b = sockets.pair(zmq.PAIR, zmq.PAIR)
+    return running.stream(a), running.stream(b)

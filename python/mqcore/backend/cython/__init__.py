@@ -5,40 +5,9 @@ It has the names of `mqcore.backend`. What Cython modules would `cimport` is not
 
 from __future__ import annotations
 
-from mqcore.backend import (
-    IPC_PATH_MAX_LEN,
-    PYZMQ_DRAFT_API,
-    Context,
-    Frame,
-    Message,
-    Socket,
-    curve_keypair,
-    curve_public,
-    has,
-    proxy,
-    proxy_steerable,
-    strerror,
-    zmq_errno,
-    zmq_poll,
-    zmq_version_info,
-)
+from mqcore import backend
+from mqcore.backend import *  # noqa: F403
 from mqcore.backend.cython import _zmq as _zmq
 from mqcore.devices.monitoredqueue import monitored_queue as monitored_queue
 
-__all__ = [
-    "Context",
-    "Frame",
-    "IPC_PATH_MAX_LEN",
-    "Message",
-    "PYZMQ_DRAFT_API",
-    "Socket",
-    "curve_keypair",
-    "curve_public",
-    "has",
-    "proxy",
-    "proxy_steerable",
-    "strerror",
-    "zmq_errno",
-    "zmq_poll",
-    "zmq_version_info",
-]
+__all__ = backend.__all__
