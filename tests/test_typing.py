@@ -127,7 +127,10 @@ def test_program_of_a_user_checks(tmp_path: Path, program: str) -> None:
 def test_program_of_a_user_checks_with_pyright_too(tmp_path: Path, program: str) -> None:
     pytest.importorskip("pyright")
     (tmp_path / "program.py").write_text(program)
-    output = run("pyright", "--pythonpath", sys.executable, "program.py", cwd=tmp_path)
+    try:
+        output = run("pyright", "--pythonpath", sys.executable, "program.py", cwd=tmp_path)
+    except subprocess.TimeoutExpired:
+        output = "it cannot get its node"
     if "informations" not in output:
         pytest.skip(f"pyright does not run here: {output[-200:]}")
     assert "0 errors" in output, output
