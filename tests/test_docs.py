@@ -20,6 +20,11 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 NOT_RUN = re.compile(r"<!-- not run: \S.* -->\s*$")
+# That a process with threads forks is what Python 3.12 and newer warn of, and what is shown.
+WARNINGS = (
+    "-Werror::ResourceWarning",
+    "-Wignore:This process (pid=:DeprecationWarning",
+)
 OPTIONAL = ("gevent", "tornado")
 
 
@@ -55,7 +60,7 @@ def test_program_of_the_documentation_runs(program: str, tmp_path: Path) -> None
     file = tmp_path / "program.py"
     file.write_text(program)
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", str(file)],
+        [sys.executable, "-X", "dev", *WARNINGS, str(file)],
         cwd=tmp_path,
         env={
             **os.environ,

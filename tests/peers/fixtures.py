@@ -1,5 +1,6 @@
 """Fixtures of the suites. Each suite's conftest imports them from here."""
 
+import gc
 import os
 import uuid
 
@@ -26,8 +27,11 @@ def children() -> list[str]:
     """Processes started by this one and not yet gone."""
     found = []
     for task in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{task}/children", encoding="ascii") as listing:
-            found += listing.read().split()
+        try:
+            with open(f"/proc/self/task/{task}/children", encoding="ascii") as listing:
+                found += listing.read().split()
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # the thread has just ended
     return found
 
 
@@ -40,6 +44,7 @@ def nothing_left_behind():
         len(os.listdir("/proc/self/task")),
     )
     yield
+    gc.collect()  # a closed socket has its public descriptor until it is collected
     eventually(lambda: len(children()) <= processes, what=f"child processes end ({children()})")
     eventually(
         lambda: len(open_descriptors()) <= descriptors,
