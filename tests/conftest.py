@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from peers.sockets import Sockets
 
 zmq = importlib.import_module(os.environ.get("MQCORE_TEST_MODULE", "mqcore"))
 
@@ -44,32 +45,10 @@ def context() -> Iterator[Any]:
     context.destroy(linger=0)
 
 
-class Sockets:
-    """Makes sockets with timeouts, so that a mistake fails instead of hanging."""
-
-    def __init__(self, context: Any) -> None:
-        self.context = context
-        self.kept: list[Any] = []
-
-    def __call__(self, kind: int, **options: Any) -> Any:
-        socket = self.context.socket(kind)
-        self.kept.append(socket)
-        socket.rcvtimeo = socket.sndtimeo = int(DEADLINE * 1000)
-        for name, value in options.items():
-            setattr(socket, name, value)
-        return socket
-
-    def pair(self, a: int, b: int, transport: str = "inproc", **options: Any) -> tuple[Any, Any]:
-        """Two connected sockets: the second one bound."""
-        bound, connected = self(b, **options), self(a, **options)
-        bound.bind("inproc://pair" if transport == "inproc" else f"{transport}://127.0.0.1:*")
-        connected.connect(bound.last_endpoint)
-        return connected, bound
-
-
 @pytest.fixture
 def sockets(context: Any) -> Sockets:
-    return Sockets(context)
+    """Makes sockets with timeouts, so that a mistake fails instead of hanging."""
+    return Sockets(context, rcvtimeo=int(DEADLINE * 1000), sndtimeo=int(DEADLINE * 1000))
 
 
 @pytest.fixture

@@ -23,27 +23,7 @@ from peers.greenlets import (  # noqa: E402, F401
     no_hub_stays,
     nobody_hangs,
 )
-
-
-class Sockets:
-    """Makes green sockets, and keeps them."""
-
-    def __init__(self, context: Any) -> None:
-        self.context = context
-        self.kept: list[Any] = []
-
-    def __call__(self, kind: int, **options: Any) -> Any:
-        socket = self.context.socket(kind)
-        self.kept.append(socket)
-        for name, value in options.items():
-            setattr(socket, name, value)
-        return socket
-
-    def pair(self, a: int, b: int, transport: str = "inproc", **options: Any) -> tuple[Any, Any]:
-        bound, connected = self(b, **options), self(a, **options)
-        bound.bind("inproc://pair" if transport == "inproc" else f"{transport}://127.0.0.1:*")
-        connected.connect(bound.last_endpoint)
-        return connected, bound
+from peers.sockets import Sockets  # noqa: E402
 
 
 @pytest.fixture
