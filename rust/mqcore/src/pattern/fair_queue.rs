@@ -44,11 +44,7 @@ impl<T> FairQueue<T> {
     pub(super) fn attach(&mut self, peer: Arc<Peer>, mut reader: PipeReader, link: T) -> usize {
         let slot = self.slots.vacant_key();
         reader.set_waker(self.waker(slot, false));
-        let before = peer.follows.and_then(|id| self.find(id));
-        match before.and_then(|before| self.slots.get_mut(before)) {
-            Some(before) => before.follower = Some(slot),
-            None => self.active.push_back(slot),
-        }
+        self.line_up(peer.follows, Some(slot));
         self.slots.insert(Slot {
             peer,
             reader,
@@ -56,6 +52,15 @@ impl<T> FairQueue<T> {
             follower: None,
             link,
         })
+    }
+
+    /// Has a slot, or none, follow the pipe `follows`; it is read at once if that is not there.
+    fn line_up(&mut self, follows: Option<PipeId>, slot: Option<usize>) {
+        let before = follows.and_then(|id| self.find(id));
+        match before.and_then(|before| self.slots.get_mut(before)) {
+            Some(before) => before.follower = slot,
+            None => self.active.extend(slot),
+        }
     }
 
     /// A waker for an end that belongs to `slot`.
@@ -186,12 +191,7 @@ impl<T> FairQueue<T> {
         if entry.listed {
             self.active.retain(|&listed| listed != slot);
         }
-        // What follows it follows the one before it, if that is still there.
-        let before = entry.peer.follows.and_then(|id| self.find(id));
-        match before.and_then(|before| self.slots.get_mut(before)) {
-            Some(before) => before.follower = entry.follower,
-            None => self.active.extend(entry.follower),
-        }
+        self.line_up(entry.peer.follows, entry.follower);
         Some(entry.link)
     }
 
