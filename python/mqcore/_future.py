@@ -71,9 +71,8 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
     _origin: Any = None
     _poller_class: ClassVar[Any] = None
 
-    if (
-        TYPE_CHECKING
-    ):  # what comes from `Socket` and returns what `send`, `recv` and `_deserialize` do here
+    if TYPE_CHECKING:
+        # What comes from `Socket` and returns what `send`, `recv` and `_deserialize` do here.
 
         def send_string(  # type: ignore[override]
             self, u: str, flags: int = 0, copy: bool = True, encoding: str = "utf-8", **kwargs: Any
