@@ -5,54 +5,15 @@
 
 use std::fmt;
 use std::io::IoSlice;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::assembly::Limits;
+use crate::config::Config;
 use crate::decoder::Decoder;
 use crate::error::ProtocolError;
-use crate::heartbeat::Heartbeat;
-use crate::mechanism::MechanismConfig;
 use crate::opening::Opening;
 use crate::traffic::Traffic;
 use crate::transmit::Transmit;
-use crate::{Frame, Message, SocketType, raw};
-
-/// What a connection is to be.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Our socket's type. STREAM means raw mode: no ZMTP at all.
-    pub socket_type: SocketType,
-    /// Announced as `Identity` by REQ, DEALER and ROUTER; may be empty.
-    pub routing_id: Frame,
-    /// Our own `X-` properties. Names have 1 to 255 bytes.
-    pub properties: Vec<(String, Vec<u8>)>,
-    /// The security mechanism both sides must have.
-    pub mechanism: MechanismConfig,
-    /// Whether we are the mechanism's server. NULL has no roles.
-    pub as_server: bool,
-    /// What the peer may make us hold.
-    pub limits: Limits,
-    /// How to watch over the peer, if at all.
-    pub heartbeat: Option<Heartbeat>,
-    /// The time from the connection's beginning to [`Event::Ready`]; `None` for no limit.
-    pub handshake_timeout: Option<Duration>,
-}
-
-impl Config {
-    /// A plain connection for a socket of `socket_type`, without heartbeats and time limits.
-    pub fn new(socket_type: SocketType) -> Self {
-        Self {
-            socket_type,
-            routing_id: Frame::empty(),
-            properties: Vec::new(),
-            mechanism: MechanismConfig::Null,
-            as_server: false,
-            limits: Limits::default(),
-            heartbeat: None,
-            handshake_timeout: None,
-        }
-    }
-}
+use crate::{Frame, Message, Run, SocketType, raw};
 
 /// What a connection has to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,6 +126,18 @@ impl Connection {
         result
     }
 
+    /// Takes many short messages off `input` at once, at most `most`; `None` if there are not so many, or what comes
+    /// next must be looked at one by one: then call [`receive`](Self::receive).
+    #[inline]
+    pub fn receive_run(&mut self, input: &mut &[u8], most: usize, now: Instant) -> Option<Run> {
+        let State::Traffic(traffic) = &mut self.state else {
+            return None;
+        };
+        let run = traffic.receive_run(input, most, &self.decoder)?;
+        traffic.handle_life(now);
+        Some(run)
+    }
+
     /// Inside a large frame: its body so far, whose spare capacity the caller may fill straight
     /// from the stream. Append only; then call [`receive`](Self::receive) with empty input.
     ///
@@ -220,6 +193,19 @@ impl Connection {
             }
             State::Failed(_) => {}
             State::Opening(_) => panic!("a message was sent before the connection was ready"),
+        }
+    }
+
+    /// Queues many messages; see [`send`](Self::send).
+    ///
+    /// # Panics
+    /// Before [`Event::Ready`].
+    pub fn send_run(&mut self, mut run: Run) {
+        if let State::Traffic(traffic) = &mut self.state {
+            return traffic.send_run(run, &mut self.transmit);
+        }
+        while let Some(message) = run.pop_front() {
+            self.send(message);
         }
     }
 
@@ -392,9 +378,11 @@ mod tests {
     use super::*;
     use crate::ErrorKind;
     use crate::greeting::OPENING;
+    use crate::heartbeat::Heartbeat;
     use crate::testing::{
         Pair, command, epoch, events, handshake, messages, ready_connection, written,
     };
+    use std::time::Duration;
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -21,6 +21,8 @@ pub struct Frame(Repr);
 enum Repr {
     Inline(Inline),
     Shared(Bytes),
+    /// A piece of a larger buffer, which stays as long as the piece.
+    Part(Bytes),
     Owned(Arc<dyn Owner>),
 }
 
@@ -283,7 +285,20 @@ impl Frame {
     pub fn owner(&self) -> Option<&dyn Any> {
         match &self.0 {
             Repr::Owned(owner) => Some(&**owner),
-            Repr::Inline(_) | Repr::Shared(_) => None,
+            Repr::Inline(_) | Repr::Shared(_) | Repr::Part(_) => None,
+        }
+    }
+
+    /// Wraps a piece of a larger buffer without copying it; see [`detach`](Self::detach).
+    pub(crate) const fn part_of(payload: Bytes) -> Self {
+        Self(Repr::Part(payload))
+    }
+
+    /// Copies the payload if it is a piece of a larger buffer: whoever keeps the frame does not keep that.
+    #[inline]
+    pub fn detach(&mut self) {
+        if let Repr::Part(bytes) = &self.0 {
+            *self = Self::copy_from_slice(bytes);
         }
     }
 
@@ -292,7 +307,7 @@ impl Frame {
     pub fn as_slice(&self) -> &[u8] {
         match &self.0 {
             Repr::Inline(inline) => inline.as_slice(),
-            Repr::Shared(bytes) => bytes,
+            Repr::Shared(bytes) | Repr::Part(bytes) => bytes,
             Repr::Owned(owner) => (**owner).as_ref(),
         }
     }
@@ -300,7 +315,7 @@ impl Frame {
     /// Whether others hold the payload too: clones of the frame, or whose buffer it is.
     pub fn is_shared(&self) -> bool {
         match &self.0 {
-            Repr::Inline(_) => false,
+            Repr::Inline(_) | Repr::Part(_) => false,
             Repr::Shared(bytes) => !bytes.is_unique(),
             Repr::Owned(owner) => Arc::strong_count(owner) > 1,
         }
@@ -312,7 +327,7 @@ impl Frame {
     pub(crate) fn inline(&self) -> Option<(&[u8; INLINE_CAPACITY], usize)> {
         match &self.0 {
             Repr::Inline(inline) => Some((&inline.bytes, inline.length as usize)),
-            Repr::Shared(_) | Repr::Owned(_) => None,
+            Repr::Shared(_) | Repr::Part(_) | Repr::Owned(_) => None,
         }
     }
 
@@ -321,7 +336,7 @@ impl Frame {
     pub fn shared(&self) -> Option<&Bytes> {
         match &self.0 {
             Repr::Inline(_) | Repr::Owned(_) => None,
-            Repr::Shared(bytes) => Some(bytes),
+            Repr::Shared(bytes) | Repr::Part(bytes) => Some(bytes),
         }
     }
 
@@ -329,7 +344,7 @@ impl Frame {
     pub fn into_bytes(self) -> Bytes {
         match self.0 {
             Repr::Inline(inline) => Bytes::copy_from_slice(inline.as_slice()),
-            Repr::Shared(bytes) => bytes,
+            Repr::Shared(bytes) | Repr::Part(bytes) => bytes,
             Repr::Owned(owner) => Bytes::from_owner(Lent(owner)),
         }
     }

@@ -52,7 +52,7 @@ pub fn connection_after_handshake(data: &[u8]) {
     feed(ready_connection(config, version, epoch()), data);
 }
 
-/// Feeds `data` in pieces whose lengths it chooses itself, by `receive` and by the body buffer.
+/// Feeds `data` in pieces whose lengths it chooses itself, by `receive`, in runs and by the body buffer.
 fn feed(mut connection: Connection, data: &[u8]) {
     let start = epoch();
     let mut cuts = data.iter().rev().cycle();
@@ -100,6 +100,11 @@ fn take(connection: &mut Connection, piece: &[u8], now: Instant) -> bool {
         input = rest;
     }
     loop {
+        let most = input.len() % 9;
+        if let Some(run) = connection.receive_run(&mut input, most, now) {
+            assert!(2 <= run.len() && run.len() <= most);
+            continue;
+        }
         match connection.receive(&mut input, now) {
             Ok(None) => {
                 assert!(input.is_empty(), "nothing to tell, but input is left");

@@ -6,6 +6,7 @@
 
 mod assembly;
 mod command;
+mod config;
 mod connection;
 mod decoder;
 mod error;
@@ -21,6 +22,7 @@ mod metadata;
 mod opening;
 mod packed;
 mod raw;
+mod run;
 mod socket_type;
 #[cfg(any(test, feature = "fuzzing"))]
 mod testing;
@@ -29,10 +31,12 @@ mod transmit;
 mod wire;
 
 pub use assembly::Limits;
-pub use connection::{Config, Connection, Event, PeerInfo};
+pub use config::Config;
+pub use connection::{Connection, Event, PeerInfo};
 pub use error::{ErrorKind, ProtocolError};
 pub use frame::{Frame, INLINE_CAPACITY, Owner};
 pub use heartbeat::Heartbeat;
 pub use mechanism::MechanismConfig;
 pub use message::{Message, Parts, ShortMessage};
+pub use run::{Run, RunBuilder};
 pub use socket_type::SocketType;

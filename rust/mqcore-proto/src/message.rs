@@ -198,6 +198,15 @@ impl Message {
         }
     }
 
+    /// Copies payloads that are pieces of a larger buffer (see [`Run`](crate::Run)): whoever keeps the message does not
+    /// keep that.
+    #[inline]
+    pub fn detach(&mut self) {
+        if let Body::Single(frame) = &mut self.0 {
+            frame.detach(); // only single frames come in runs
+        }
+    }
+
     /// Payload bytes of all frames together.
     pub fn byte_len(&self) -> usize {
         self.parts().map(<[u8]>::len).sum()

@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use crate::assembly::COMMAND_MAX;
 use crate::command::Command;
-use crate::connection::{Config, PeerInfo};
+use crate::config::Config;
+use crate::connection::PeerInfo;
 use crate::decoder::{Decoder, Judgement};
 use crate::error::{ErrorKind, ProtocolError, Quoted};
 use crate::greeting::{self, Greeting, Heard, MechanismName, Version};

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::assembly::{Assembly, Rules, prefix_too_long};
 use crate::command::{Command, Ping, check_context};
-use crate::connection::Config;
+use crate::config::Config;
 use crate::decoder::Decoder;
 use crate::error::{ErrorKind, ProtocolError};
 use crate::greeting::Version;
@@ -14,7 +14,7 @@ use crate::opening::Opened;
 use crate::packed::MOST_PARTS;
 use crate::transmit::Transmit;
 use crate::wire::MORE;
-use crate::{Frame, INLINE_CAPACITY, Message, SocketType};
+use crate::{Frame, INLINE_CAPACITY, Message, Run, SocketType};
 
 /// How many PONGs may wait for a peer that sends PINGs and does not read.
 const PONGS_WAITING: u8 = 16;
@@ -108,6 +108,26 @@ impl Traffic {
             return Message::parse_short(input, quick);
         }
         None
+    }
+
+    /// Takes many messages off `input` at once, if they need no further checks; see [`Run::take`].
+    #[inline]
+    pub(crate) fn receive_run(
+        &self,
+        input: &mut &[u8],
+        most: usize,
+        decoder: &Decoder,
+    ) -> Option<Run> {
+        let quick = self.quick?;
+        if !self.assembly.is_empty() || !decoder.is_between_frames() {
+            return None;
+        }
+        let longest = if quick == u8::MAX && self.rules.max_prefix.is_none() {
+            usize::try_from(self.rules.max_frame).unwrap_or(usize::MAX)
+        } else {
+            quick.into()
+        };
+        Run::take(input, most, longest)
     }
 
     /// Takes bytes off `input` until a message is whole; obeys the commands before it.
@@ -257,6 +277,16 @@ impl Traffic {
             transmit.push_packed(bytes, length);
         } else {
             transmit.push_message(std::mem::take(message));
+        }
+    }
+
+    /// Queues many messages.
+    pub(crate) fn send_run(&mut self, mut run: Run, transmit: &mut Transmit) {
+        if self.cipher.is_none() && !self.subscribing {
+            return transmit.push_shared(run.into_bytes());
+        }
+        while let Some(mut message) = run.pop_front() {
+            self.send(&mut message, transmit);
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use mqcore::{Errno, Message};
+use mqcore::{Errno, Message, Received};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -235,11 +235,21 @@ pub(crate) fn recv_many<'py>(
 ) -> PyResult<Bound<'py, PyList>> {
     let mut taken: Vec<Result<Bound<'py, PyBytes>, mqcore::Frame>> =
         Vec::with_capacity(max.min(SET_ASIDE));
-    receive(socket, py, max, timeout, true, &mut |message| {
-        if let Some(frame) = message.single_mut() {
-            taken.push(short_bytes_of(py, frame));
-        }
-    })?;
+    receive(
+        socket,
+        py,
+        max,
+        timeout,
+        true,
+        &mut |received| match received {
+            Received::Payload(payload) => taken.push(Ok(PyBytes::new(py, payload))),
+            Received::Message(message) => {
+                if let Some(frame) = message.single_mut() {
+                    taken.push(short_bytes_of(py, frame));
+                }
+            }
+        },
+    )?;
     let payloads = taken
         .into_iter()
         .map(|payload| payload.or_else(|frame| bytes_of(py, &frame)))
@@ -255,8 +265,11 @@ pub(crate) fn recv_many_multipart<'py>(
     timeout: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyList>> {
     let mut taken = Vec::with_capacity(max.min(SET_ASIDE));
-    receive(socket, py, max, timeout, false, &mut |message| {
-        taken.push(std::mem::take(message));
+    receive(socket, py, max, timeout, false, &mut |received| {
+        taken.push(match received {
+            Received::Payload(payload) => payload.into(),
+            Received::Message(message) => std::mem::take(message),
+        });
     })?;
     let list = PyList::empty(py);
     for message in taken {
@@ -290,7 +303,7 @@ fn receive(
     max: usize,
     timeout: Option<&Bound<'_, PyAny>>,
     single: bool,
-    look: &mut dyn FnMut(&mut Message),
+    look: &mut dyn FnMut(Received<'_>),
 ) -> PyResult<()> {
     if max == 0 {
         return Err(PyValueError::new_err(

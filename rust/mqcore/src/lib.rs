@@ -29,4 +29,4 @@ pub use poll::{POLLERR, POLLIN, POLLOUT, POLLPRI, PollItem, Pollable, poll};
 pub use poll_set::PollSet;
 pub use proxy::{Flow, Proxy};
 pub use signals::{HeldWakes, hold_wakes};
-pub use socket::{NotSent, SendBatch, Socket};
+pub use socket::{NotSent, Received, SendBatch, Socket};

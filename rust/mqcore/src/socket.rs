@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use mqcore_proto::SocketType;
 
 use endpoints::{BondKind, Bonds};
-pub use messages::{NotSent, SendBatch};
+pub use messages::{NotSent, Received, SendBatch};
 use messages::{Receiving, Sending};
 
 use crate::context::Context;

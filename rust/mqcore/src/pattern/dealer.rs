@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mqcore_proto::{Frame, Message};
+use mqcore_proto::{Frame, Message, Run};
 
 use super::fair_queue::FairQueue;
 use super::load_balancer::LoadBalancer;
@@ -90,6 +90,18 @@ impl Outgoing for Sending {
         Ok(())
     }
 
+    fn room_for_run(&mut self) -> usize {
+        if self.writable() {
+            self.peers.room_of_only()
+        } else {
+            0
+        }
+    }
+
+    fn send_run(&mut self, run: Run) {
+        self.peers.write_run(run);
+    }
+
     #[inline]
     fn flush(&mut self) {
         self.peers.flush();
@@ -141,6 +153,10 @@ impl Incoming for Receiving {
             .ok_or(Refusal::Again)?;
         remember(&mut self.last, self.peers.peer(slot));
         Ok(())
+    }
+
+    fn try_recv_more(&mut self, most: usize, look: &mut dyn FnMut(&[u8])) -> usize {
+        self.peers.read_more(most, look)
     }
 
     fn readable(&mut self) -> bool {

@@ -96,6 +96,16 @@ impl<T> FairQueue<T> {
         self.next(|reader| reader.read_with(&mut look), ended)
     }
 
+    /// Takes more of the messages that came with the one read last, if no other pipe has a turn; see
+    /// [`PipeReader::read_more`].
+    #[inline]
+    pub(super) fn read_more(&mut self, most: usize, look: &mut dyn FnMut(&[u8])) -> usize {
+        match self.active.front() {
+            Some(&slot) if self.active.len() == 1 => self.slots[slot].reader.read_more(most, look),
+            _ => 0,
+        }
+    }
+
     #[inline]
     fn next<R>(
         &mut self,

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use mqcore_proto::Message;
+use mqcore_proto::{Message, Run};
 use slab::Slab;
 
 use super::{PipeId, Token};
@@ -94,16 +94,34 @@ impl<T> LoadBalancer<T> {
     /// its slot. The peer sees it after the next [`flush`](Self::flush).
     #[inline]
     pub(super) fn write(&mut self, message: impl Into<Message>) -> usize {
+        self.write_with(|writer| writer.write(message.into()))
+    }
+
+    /// The same for a run, which goes to one pipe.
+    pub(super) fn write_run(&mut self, run: Run) {
+        self.write_with(|writer| writer.write_run(run));
+    }
+
+    #[inline]
+    fn write_with(&mut self, write: impl FnOnce(&mut PipeWriter)) -> usize {
         let slot = *self.active.front().expect("ready() found a pipe");
         let writer = &mut self.slots[slot].writer;
         if writer.is_flushed() {
             self.unflushed.push(slot);
         }
-        writer.write(message.into());
+        write(writer);
         if self.active.len() > 1 {
             self.active.rotate_left(1);
         }
         slot
+    }
+
+    /// How many messages the pipe that [`ready`](Self::ready) just found takes, if no other pipe has a turn; else 0.
+    pub(super) fn room_of_only(&mut self) -> usize {
+        match self.active.front() {
+            Some(&slot) if self.active.len() == 1 => self.slots[slot].writer.room(),
+            _ => 0,
+        }
     }
 
     /// Shows the peers what was written to them.

@@ -37,7 +37,7 @@ mod xsub;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use mqcore_proto::{Frame, Message, SocketType};
+use mqcore_proto::{Frame, Message, Run, SocketType};
 
 pub use crate::options::PatternOption;
 use crate::pipe::{PipeReader, PipeWriter, Wake};
@@ -139,6 +139,19 @@ pub trait Outgoing: Send {
             .map_err(|(refusal, _)| refusal)
     }
 
+    /// How many messages of one frame may go to one and the same peer now, as a run; 0 if each may go to another one.
+    fn room_for_run(&mut self) -> usize {
+        0
+    }
+
+    /// Sends a run for which there was [room](Self::room_for_run) just now.
+    fn send_run(&mut self, mut run: Run) {
+        debug_assert!(run.is_empty(), "there was no room for a run");
+        while let Some(message) = run.pop_front() {
+            let _ = self.try_send(message); // never asked for
+        }
+    }
+
     /// Shows the peers what was sent; one call may serve many messages.
     fn flush(&mut self) {}
 
@@ -163,6 +176,12 @@ pub trait Incoming: Send {
     /// dropped. It is called once, unless there is nothing.
     fn try_recv_with(&mut self, look: &mut dyn FnMut(&mut Message)) -> Result<(), Refusal> {
         self.try_recv().map(|mut message| look(&mut message))
+    }
+
+    /// Shows to `look` the payloads of messages of one frame that follow the one received last and came with it from the
+    /// same peer, at most `most`; how many there were. None for a type that looks at each message.
+    fn try_recv_more(&mut self, _most: usize, _look: &mut dyn FnMut(&[u8])) -> usize {
+        0
     }
 
     /// Whether [`try_recv`](Self::try_recv) would give a message; may take one in and keep it.

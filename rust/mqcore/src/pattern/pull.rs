@@ -54,6 +54,10 @@ impl Incoming for Pull {
         Ok(())
     }
 
+    fn try_recv_more(&mut self, most: usize, look: &mut dyn FnMut(&[u8])) -> usize {
+        self.peers.read_more(most, look)
+    }
+
     fn readable(&mut self) -> bool {
         if self.ahead.is_none() {
             self.ahead = self

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mqcore_proto::{Frame, Message};
+use mqcore_proto::{Frame, Message, Run};
 
 use super::load_balancer::LoadBalancer;
 use super::{Command, Drops, Halves, Outgoing, Refusal, Setup, Stub, TURN, Token, count};
@@ -101,6 +101,18 @@ impl Outgoing for Push {
         }
         self.peers.write(payload);
         Ok(())
+    }
+
+    fn room_for_run(&mut self) -> usize {
+        if self.writable() {
+            self.peers.room_of_only()
+        } else {
+            0
+        }
+    }
+
+    fn send_run(&mut self, run: Run) {
+        self.peers.write_run(run);
     }
 
     #[inline]

@@ -83,7 +83,10 @@ impl Subscriber {
     #[inline]
     pub(super) fn take(&mut self, last: &mut Option<Arc<Peer>>) -> Option<Message> {
         let mut taken = None;
-        self.take_with(last, &mut |message| taken = Some(std::mem::take(message)));
+        self.take_with(last, &mut |message| {
+            message.detach();
+            taken = Some(std::mem::take(message));
+        });
         taken
     }
 

@@ -16,7 +16,7 @@ mod waker;
 
 use std::sync::{Mutex, OnceLock};
 
-use mqcore_proto::Message;
+use mqcore_proto::{Message, Run};
 
 use crate::sync::{AtomicBool, AtomicUsize, CheckedArc as Arc, Ordering, fence, lock};
 
@@ -88,16 +88,26 @@ struct Shared {
     writer_waker: OnceLock<Waker>,
 }
 
+/// What stands in a queue as one item.
+pub enum Queued {
+    /// One message.
+    Message(Message),
+    /// Many.
+    Run(Run),
+}
+
 /// The sending end of one direction.
 pub struct PipeWriter {
-    ring: ring::Writer<Message>,
+    ring: ring::Writer<Queued>,
     shared: Arc<Shared>,
 }
 
 /// The receiving end of one direction.
 pub struct PipeReader {
-    ring: ring::Reader<Message>,
+    ring: ring::Reader<Queued>,
     shared: Arc<Shared>,
+    /// What is left of the run that was taken out last.
+    run: Run,
     /// Items taken when the writer was told last.
     reported: usize,
     /// What is read when the writer is gone and everything it wrote was read.
@@ -113,7 +123,7 @@ pub struct PipeEnd {
 }
 
 /// Tells how full one direction is; whoever holds the ends.
-pub struct Gauge(ring::Gauge<Message>, Arc<Shared>);
+pub struct Gauge(ring::Gauge<Queued>, Arc<Shared>);
 
 impl Gauge {
     /// Messages in the pipe: while the reader works, up to a batch of credit too many.
@@ -154,6 +164,7 @@ pub fn pipe(bound: Bound) -> (PipeWriter, PipeReader) {
     let reader = PipeReader {
         ring: reader,
         shared,
+        run: Run::default(),
         reported: 0,
         epilogue: None,
     };
@@ -216,8 +227,38 @@ impl PipeWriter {
     #[inline]
     pub fn write(&mut self, message: Message) {
         match &self.shared.newest {
-            None => self.ring.push(message),
+            None => self.ring.push(Queued::Message(message), 1),
             Some(newest) => *lock(newest) = Some(message),
+        }
+    }
+
+    /// How many messages may be written now; most of the time not all that could be. If none, this end is asleep until
+    /// there is room.
+    #[inline]
+    pub fn room(&mut self) -> usize {
+        if !self.has_room() {
+            return 0;
+        }
+        match self.shared.hwm.load(Ordering::Relaxed) {
+            0 => usize::MAX,
+            hwm => hwm.saturating_sub(self.ring.queued()).max(1),
+        }
+    }
+
+    /// Writes many messages, as [`write`](Self::write) does one: ask [`room`](Self::room) first.
+    #[inline]
+    pub fn write_run(&mut self, mut run: Run) {
+        match &self.shared.newest {
+            None if run.is_empty() => {}
+            None => {
+                let count = run.len();
+                self.ring.push(Queued::Run(run), count);
+            }
+            Some(newest) => {
+                while let Some(message) = run.pop_front() {
+                    *lock(newest) = Some(message);
+                }
+            }
         }
     }
 
@@ -320,65 +361,149 @@ impl PipeReader {
     /// Takes the oldest message.
     #[inline]
     pub fn read(&mut self) -> Read {
-        match self.ring.pop() {
-            Some(message) => {
-                self.count();
-                Read::Message(message)
+        if self.run.is_empty() {
+            match self.ring.pop() {
+                Some(Queued::Message(message)) => {
+                    self.count(1);
+                    return Read::Message(message);
+                }
+                Some(Queued::Run(run)) => self.run = run,
+                None => {}
             }
-            None => self.read_slow(std::mem::take),
+        }
+        self.read_with(|message| {
+            let mut message = std::mem::take(message);
+            message.detach();
+            message
+        })
+    }
+
+    /// Takes the oldest message, which `look` sees in its place: what it does not take out is dropped. Whoever keeps the
+    /// message should [detach](Message::detach) it.
+    #[inline]
+    pub fn read_with<R>(&mut self, look: impl FnOnce(&mut Message) -> R) -> Read<R> {
+        if !self.run.is_empty() {
+            return Read::Message(self.read_of_run(look));
+        }
+        let read = self.read_queued(|queued| match queued {
+            Queued::Message(message) => Ok(look(message)),
+            Queued::Run(run) => Err((std::mem::take(run), look)),
+        });
+        match read {
+            Read::Message(Ok(result)) => Read::Message(result),
+            Read::Message(Err((run, look))) => {
+                self.run = run;
+                Read::Message(self.read_of_run(look))
+            }
+            Read::Empty => Read::Empty,
+            Read::Closed => Read::Closed,
         }
     }
 
-    /// Takes the oldest message, which `look` sees in its place: what it does not take out is dropped.
+    /// Shows the next message of the run to `look`.
     #[inline]
-    pub fn read_with<R>(&mut self, look: impl FnOnce(&mut Message) -> R) -> Read<R> {
+    fn read_of_run<R>(&mut self, look: impl FnOnce(&mut Message) -> R) -> R {
+        let result = self.run.take_with(look).expect("a run that is not empty");
+        self.count(1);
+        result
+    }
+
+    /// Shows to `look` the payloads of messages that came in one run with the message read last, at most `most`, and takes
+    /// them; how many there were.
+    #[inline]
+    pub fn read_more(&mut self, most: usize, look: &mut dyn FnMut(&[u8])) -> usize {
+        if self.run.is_empty() {
+            return 0;
+        }
+        let read = self.run.take_each(most, look);
+        self.count(read);
+        read
+    }
+
+    /// Takes all messages of a run at once, or else the oldest message; `look` sees them in their place.
+    #[inline]
+    pub fn read_many<R>(&mut self, look: impl FnOnce(&mut Queued) -> R) -> Read<R> {
+        if !self.run.is_empty() {
+            let run = std::mem::take(&mut self.run);
+            self.count(run.len());
+            return Read::Message(look(&mut Queued::Run(run)));
+        }
+        let mut many = 0;
+        let read = self.read_queued(|queued| {
+            if let Queued::Run(run) = queued {
+                many = run.len();
+            }
+            look(queued)
+        });
+        if many > 0 {
+            self.count(many);
+        }
+        read
+    }
+
+    /// Takes the oldest item. A message is counted here, a run by the caller.
+    #[inline]
+    fn read_queued<R>(&mut self, look: impl FnOnce(&mut Queued) -> R) -> Read<R> {
         if self.ring.is_at_hand() {
-            let result = self.ring.pop_with(look).expect("it is at hand");
-            self.count();
-            return Read::Message(result);
+            return Read::Message(self.pop_with(look));
         }
         self.read_slow(look)
     }
 
+    /// Takes the item that is at hand.
+    #[inline]
+    fn pop_with<R>(&mut self, look: impl FnOnce(&mut Queued) -> R) -> R {
+        let mut single = false;
+        let result = self.ring.pop_with(|queued| {
+            single = matches!(queued, Queued::Message(_));
+            look(queued)
+        });
+        if single {
+            self.count(1);
+        }
+        result.expect("it is at hand")
+    }
+
     #[cold]
-    fn read_slow<R>(&mut self, look: impl FnOnce(&mut Message) -> R) -> Read<R> {
-        if self.ring.position() != self.reported {
+    fn read_slow<R>(&mut self, look: impl FnOnce(&mut Queued) -> R) -> Read<R> {
+        if self.ring.taken() != self.reported {
             self.report();
         }
         self.shared.reader_asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst); // against the fence in `PipeWriter::flush`
         // Closed is looked at before the queue: what was published before the closing is then seen.
         let closed = self.shared.writer_closed.load(Ordering::Acquire);
-        let mut look = Some(look);
-        let mut look = |message: &mut Message| look.take().map(|look| look(message));
-        let mut found = match &self.shared.newest {
-            None => self.ring.pop_with(&mut look).inspect(|_| self.count()),
-            Some(newest) => lock(newest).take().map(|mut message| look(&mut message)),
-        };
-        if found.is_none() && closed {
-            found = self.epilogue.take().map(|mut message| look(&mut message));
-        }
-        match found.flatten() {
-            Some(result) => {
-                self.shared.reader_asleep.store(false, Ordering::Relaxed);
-                Read::Message(result)
+        let result = if self.ring.is_at_hand() {
+            self.pop_with(look)
+        } else {
+            let newest = self.shared.newest.as_ref();
+            let mut message = newest.and_then(|newest| lock(newest).take());
+            if message.is_none() && closed {
+                message = self.epilogue.take().map(|message| *message);
             }
-            None if closed => Read::Closed,
-            None => Read::Empty,
-        }
+            match message {
+                Some(message) => look(&mut Queued::Message(message)),
+                None if closed => return Read::Closed,
+                None => return Read::Empty,
+            }
+        };
+        self.shared.reader_asleep.store(false, Ordering::Relaxed);
+        Read::Message(result)
     }
 
+    /// So many messages more were taken.
     #[inline]
-    fn count(&mut self) {
+    fn count(&mut self, messages: usize) {
+        self.ring.count(messages);
         let hwm = self.shared.hwm.load(Ordering::Relaxed);
-        if self.ring.position() - self.reported >= hwm.div_ceil(2).clamp(1, CREDIT_BATCH) {
+        if self.ring.taken() - self.reported >= hwm.div_ceil(2).clamp(1, CREDIT_BATCH) {
             self.report();
         }
     }
 
     /// Gives credit back; calls a sleeping writer when the pipe is down to half of its bound.
     fn report(&mut self) {
-        self.reported = self.ring.position();
+        self.reported = self.ring.taken();
         self.ring.report();
         fence(Ordering::SeqCst); // against the fence in `PipeWriter::sleep`
         if self.shared.writer_asleep.load(Ordering::Relaxed) {
@@ -434,6 +559,7 @@ impl Drop for PipeReader {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use mqcore_proto::RunBuilder;
     use std::sync::Arc;
 
     /// Remembers the tokens it was called with.
@@ -568,6 +694,81 @@ mod tests {
         assert_eq!(reader.read(), Read::Empty);
     }
 
+    /// A run of these numbers as messages.
+    fn run(numbers: std::ops::Range<usize>) -> Run {
+        let mut builder = RunBuilder::default();
+        for number in numbers {
+            builder.push(number.to_string().as_bytes());
+        }
+        builder.finish()
+    }
+
+    #[test]
+    fn run_counts_as_its_messages_and_is_read_one_by_one() {
+        let (mut writer, mut reader, calls) = watched(Bound::messages(10));
+        let gauge = writer.gauge();
+        writer.write(message(0));
+        assert_eq!(writer.room(), 9);
+        writer.write_run(run(1..10));
+        writer.write_run(run(0..0));
+        assert_eq!((writer.room(), gauge.queued()), (0, 0));
+        writer.flush();
+        assert_eq!((gauge.queued(), reader.queued()), (10, 10));
+        for number in 0..5 {
+            assert_eq!(reader.read(), Read::Message(message(number)));
+        }
+        assert_eq!((calls.take(), reader.queued()), (vec![WRITER], 5));
+        assert_eq!(writer.room(), 5);
+        for number in 5..10 {
+            let read = reader.read_with(|read| *read == message(number));
+            assert_eq!(read, Read::Message(true));
+        }
+        assert_eq!(reader.read(), Read::Empty);
+        assert_eq!((gauge.queued(), writer.queued(), writer.room()), (0, 0, 10));
+    }
+
+    #[test]
+    fn rest_of_a_run_can_be_taken_at_once() {
+        let (mut writer, mut reader, _) = watched(Bound::messages(0));
+        assert_eq!(writer.room(), usize::MAX);
+        writer.write_run(run(0..4));
+        writer.write(message(4));
+        writer.write_run(run(5..7));
+        writer.flush();
+        let mut more: Vec<Message> = Vec::new();
+        let mut look = |payload: &[u8]| more.push(payload.into());
+        assert_eq!(reader.read_more(9, &mut look), 0, "nothing was begun");
+        assert_eq!(reader.read(), Read::Message(message(0)));
+        assert_eq!(reader.read_more(2, &mut look), 2);
+        let rest = reader.read_many(|queued| matches!(queued, Queued::Run(run) if run.len() == 1));
+        assert_eq!(rest, Read::Message(true));
+        assert_eq!(reader.read_more(9, &mut |_| ()), 0);
+        assert_eq!(more, [message(1), message(2)]);
+        let single = reader.read_many(|queued| matches!(queued, Queued::Message(_)));
+        let run = reader.read_many(|queued| matches!(queued, Queued::Run(run) if run.len() == 2));
+        assert_eq!((single, run), (Read::Message(true), Read::Message(true)));
+        assert_eq!(reader.queued(), 0);
+        drop(writer);
+        assert_eq!(reader.read(), Read::Closed);
+    }
+
+    #[test]
+    fn run_that_was_begun_goes_with_its_reader_and_the_newest_of_one_stays() {
+        let (mut writer, mut reader, _) = watched(Bound::messages(3));
+        writer.write_run(run(0..3));
+        writer.flush();
+        assert_eq!(reader.read(), Read::Message(message(0)));
+        drop(reader);
+        assert!(writer.is_closed() && writer.room() == 3);
+        let (mut writer, mut reader, _) = watched(Bound {
+            conflate: true,
+            ..Bound::messages(1)
+        });
+        writer.write_run(run(0..3));
+        assert_eq!(reader.read(), Read::Message(message(2)));
+        assert_eq!(reader.read(), Read::Empty);
+    }
+
     #[test]
     fn shares_of_both_ends_add_up_and_zero_is_no_bound() {
         assert_eq!(total(3, 4), 7);
@@ -594,104 +795,4 @@ mod tests {
 }
 
 #[cfg(all(test, loom))]
-mod loom_tests {
-    use super::*;
-    use loom::sync::atomic::AtomicUsize as Counter;
-    use loom::thread;
-
-    /// Counts its calls where loom sees them.
-    struct Calls(loom::sync::Arc<Counter>);
-
-    impl Wake for Calls {
-        fn wake(&self, _token: u64) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    fn waker(calls: &loom::sync::Arc<Counter>) -> Waker {
-        Waker::new(std::sync::Arc::new(Calls(calls.clone())), 0)
-    }
-
-    fn message() -> Message {
-        Message::from("x")
-    }
-
-    #[test]
-    fn loom_reader_that_found_nothing_is_called_or_finds_the_message() {
-        loom::model(|| {
-            let calls = loom::sync::Arc::new(Counter::new(0));
-            let (mut writer, mut reader) = pipe(Bound::messages(0));
-            reader.set_waker(waker(&calls));
-            let thread = thread::spawn(move || {
-                writer.write(message());
-                writer.flush();
-                writer // closing would call too
-            });
-            let found = reader.read();
-            let writer = thread.join().unwrap();
-            match found {
-                Read::Message(_) => {}
-                Read::Empty => assert_eq!(calls.load(Ordering::SeqCst), 1),
-                Read::Closed => panic!("the writer lives"),
-            }
-            drop(writer);
-        });
-    }
-
-    #[test]
-    fn loom_writer_that_found_no_room_is_called_or_finds_room() {
-        loom::model(|| {
-            let calls = loom::sync::Arc::new(Counter::new(0));
-            let (mut writer, mut reader) = pipe(Bound::messages(1));
-            writer.set_waker(waker(&calls));
-            writer.write(message());
-            writer.flush();
-            let thread = thread::spawn(move || {
-                assert!(matches!(reader.read(), Read::Message(_)));
-                reader // closing would call too
-            });
-            let room = writer.has_room();
-            let reader = thread.join().unwrap();
-            assert!(room || calls.load(Ordering::SeqCst) == 1);
-            drop(reader);
-        });
-    }
-
-    #[test]
-    fn loom_everything_written_before_the_end_is_read_before_closed() {
-        loom::model(|| {
-            let calls = loom::sync::Arc::new(Counter::new(0));
-            let (mut writer, mut reader) = pipe(Bound::messages(0));
-            reader.set_waker(waker(&calls));
-            let thread = thread::spawn(move || {
-                writer.write(message());
-                drop(writer);
-            });
-            let mut messages = 0;
-            let first = reader.read();
-            let closed_early = first == Read::Closed;
-            messages += usize::from(matches!(first, Read::Message(_)));
-            thread.join().unwrap();
-            assert!(!closed_early);
-            assert!(calls.load(Ordering::SeqCst) >= 1);
-            while let Read::Message(_) = reader.read() {
-                messages += 1;
-            }
-            assert_eq!(messages, 1);
-            assert_eq!(reader.read(), Read::Closed);
-        });
-    }
-
-    #[test]
-    fn loom_end_of_the_reader_reaches_a_writer_that_sets_its_waker_late() {
-        loom::model(|| {
-            let calls = loom::sync::Arc::new(Counter::new(0));
-            let (mut writer, reader) = pipe(Bound::messages(0));
-            let thread = thread::spawn(move || drop(reader));
-            writer.set_waker(waker(&calls));
-            let closed = writer.is_closed();
-            thread.join().unwrap();
-            assert!(closed || calls.load(Ordering::SeqCst) == 1);
-        });
-    }
-}
+mod loom_tests;

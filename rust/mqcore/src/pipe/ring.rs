@@ -10,6 +10,9 @@
 //!    reader's chunk                      writer's chunk
 //! ```
 //!
+//! An item may stand for several messages; what the two ends tell each other of the length of the queue is counted in
+//! messages, what says which slots are whose in items.
+//!
 //! `published` is stored by the writer only (Release) and read by the reader (Acquire): that edge
 //! carries the slots and the chunk links. Both ends keep private cursors, so a batch costs one store.
 
@@ -41,9 +44,8 @@ impl<T> Chunk<T> {
 }
 
 struct Shared<T> {
-    /// Items the reader may take. Invariant: taken <= published <= items written.
-    published: CachePadded<AtomicUsize>,
-    /// Items the reader has told the writer it took; grows in batches.
+    published: CachePadded<Published>,
+    /// Messages the reader has told the writer it took; grows in batches.
     taken: CachePadded<AtomicUsize>,
     /// The first chunk, set before the first item is published; after the reader is gone: its chunk.
     first: AtomicPtr<Chunk<T>>,
@@ -53,6 +55,14 @@ struct Shared<T> {
     read: AtomicUsize,
     /// Where the writer stopped; set when it goes.
     written: AtomicUsize,
+}
+
+/// What the reader may take.
+struct Published {
+    /// Invariant: at most the items written.
+    items: AtomicUsize,
+    /// The messages in them, stored before.
+    messages: AtomicUsize,
 }
 
 // SAFETY: the chunks are reached by one writer and one reader, each slot by one of them at a time (see
@@ -68,7 +78,9 @@ pub(super) struct Writer<T> {
     chunk: *mut Chunk<T>,
     /// Items written.
     position: usize,
-    /// The last value stored in `published`.
+    /// The messages in them.
+    messages: usize,
+    /// The last number of items published.
     published: usize,
     /// The last value read of `taken`.
     taken: usize,
@@ -81,7 +93,9 @@ pub(super) struct Reader<T> {
     chunk: *mut Chunk<T>,
     /// Items taken.
     position: usize,
-    /// The last value read of `published`.
+    /// Messages taken, as the owner counts them.
+    messages: usize,
+    /// The last value read of the number of items published.
     published: usize,
 }
 
@@ -96,7 +110,10 @@ unsafe impl<T: Send> Send for Reader<T> {}
 /// A new empty queue.
 pub(super) fn ring<T>() -> (Writer<T>, Reader<T>) {
     let shared = Arc::new(Shared {
-        published: CachePadded::new(AtomicUsize::new(0)),
+        published: CachePadded::new(Published {
+            items: AtomicUsize::new(0),
+            messages: AtomicUsize::new(0),
+        }),
         taken: CachePadded::new(AtomicUsize::new(0)),
         first: AtomicPtr::new(ptr::null_mut()),
         spare: AtomicPtr::new(ptr::null_mut()),
@@ -107,6 +124,7 @@ pub(super) fn ring<T>() -> (Writer<T>, Reader<T>) {
         shared: Arc::clone(&shared),
         chunk: ptr::null_mut(),
         position: 0,
+        messages: 0,
         published: 0,
         taken: 0,
     };
@@ -114,15 +132,16 @@ pub(super) fn ring<T>() -> (Writer<T>, Reader<T>) {
         shared,
         chunk: ptr::null_mut(),
         position: 0,
+        messages: 0,
         published: 0,
     };
     (writer, reader)
 }
 
 impl<T> Writer<T> {
-    /// Adds an item, which stays invisible until [`publish`](Self::publish).
+    /// Adds an item that stands for `messages`, and stays invisible until [`publish`](Self::publish).
     #[inline]
-    pub(super) fn push(&mut self, item: T) {
+    pub(super) fn push(&mut self, item: T, messages: usize) {
         let index = self.position % CHUNK;
         if index == 0 {
             self.next_chunk();
@@ -132,6 +151,7 @@ impl<T> Writer<T> {
         // reader does not touch it, and no item is in it: a reused chunk was emptied.
         unsafe { (*self.chunk).slots[index].with_mut(|slot| (*slot).write(item)) };
         self.position += 1;
+        self.messages += messages;
     }
 
     #[cold]
@@ -156,9 +176,9 @@ impl<T> Writer<T> {
     #[inline]
     pub(super) fn publish(&mut self) {
         self.published = self.position;
-        self.shared
-            .published
-            .store(self.position, Ordering::Release);
+        let published = &self.shared.published;
+        published.messages.store(self.messages, Ordering::Relaxed);
+        published.items.store(self.position, Ordering::Release);
     }
 
     /// Whether everything written is visible to the reader.
@@ -172,10 +192,10 @@ impl<T> Writer<T> {
         Gauge(Arc::clone(&self.shared))
     }
 
-    /// Items in the queue, as far as this end knows: never too few.
+    /// Messages in the queue, as far as this end knows: never too few.
     #[inline]
     pub(super) fn queued(&self) -> usize {
-        self.position - self.taken
+        self.messages - self.taken
     }
 
     /// As [`queued`](Self::queued), with what the reader has reported by now.
@@ -247,7 +267,7 @@ impl<T> Reader<T> {
     /// Looks for newly published items.
     #[inline]
     fn refresh(&mut self) -> bool {
-        self.published = self.shared.published.load(Ordering::Acquire);
+        self.published = self.shared.published.items.load(Ordering::Acquire);
         self.position != self.published
     }
 
@@ -269,16 +289,22 @@ impl<T> Reader<T> {
         self.chunk = next;
     }
 
-    /// Items taken so far.
+    /// Messages taken so far.
     #[inline]
-    pub(super) fn position(&self) -> usize {
-        self.position
+    pub(super) fn taken(&self) -> usize {
+        self.messages
+    }
+
+    /// So many messages more were taken, of items that were taken.
+    #[inline]
+    pub(super) fn count(&mut self, messages: usize) {
+        self.messages += messages;
     }
 
     /// Tells the writer how far this end is.
     #[inline]
     pub(super) fn report(&mut self) {
-        self.shared.taken.store(self.position, Ordering::Release);
+        self.shared.taken.store(self.messages, Ordering::Release);
     }
 
     /// For whoever wants to know how long the queue is.
@@ -286,19 +312,21 @@ impl<T> Reader<T> {
         Gauge(Arc::clone(&self.shared))
     }
 
-    /// Items that could be taken now.
+    /// Messages that could be taken now.
     #[inline]
     pub(super) fn available(&self) -> usize {
-        self.shared.published.load(Ordering::Acquire) - self.position
+        let published = &self.shared.published;
+        published.items.load(Ordering::Acquire);
+        published.messages.load(Ordering::Relaxed) - self.messages
     }
 }
 
 impl<T> Gauge<T> {
-    /// Published items of which the reader has not told yet that it took them.
+    /// Published messages of which the reader has not told yet that it took them.
     pub(super) fn queued(&self) -> usize {
         // In this order the difference is never negative.
         let taken = self.0.taken.load(Ordering::Acquire);
-        self.0.published.load(Ordering::Acquire) - taken
+        self.0.published.messages.load(Ordering::Acquire) - taken
     }
 }
 
@@ -311,6 +339,7 @@ impl<T> Drop for Writer<T> {
 impl<T> Drop for Reader<T> {
     fn drop(&mut self) {
         while self.pop().is_some() {}
+        self.messages = self.shared.published.messages.load(Ordering::Relaxed);
         self.report();
         self.shared.read.store(self.position, Ordering::Relaxed);
         if !self.chunk.is_null() {
@@ -367,11 +396,11 @@ mod tests {
     #[test]
     fn items_appear_only_after_publish_and_in_order() {
         let (mut writer, mut reader) = ring();
-        writer.push(1);
+        writer.push(1, 1);
         assert_eq!(reader.pop(), None);
-        writer.push(2);
+        writer.push(2, 1);
         writer.publish();
-        writer.push(3);
+        writer.push(3, 1);
         assert_eq!(reader.pop(), Some(1));
         assert_eq!(reader.pop(), Some(2));
         assert_eq!(reader.pop(), None);
@@ -384,7 +413,7 @@ mod tests {
         let item = Arc::new(());
         let (mut writer, mut reader) = ring();
         for _ in 0..2 * CHUNK {
-            writer.push(Arc::clone(&item));
+            writer.push(Arc::clone(&item), 1);
         }
         writer.publish();
         for left in (CHUNK + 1..=2 * CHUNK).rev() {
@@ -412,7 +441,7 @@ mod tests {
                         if index == flushed {
                             writer.publish();
                         }
-                        writer.push(Arc::clone(&item));
+                        writer.push(Arc::clone(&item), 1);
                     }
                     if flushed == written {
                         writer.publish();
@@ -425,7 +454,7 @@ mod tests {
                         drop(reader);
                     } else {
                         drop(reader);
-                        writer.push(Arc::clone(&item));
+                        writer.push(Arc::clone(&item), 1);
                         drop(writer);
                     }
                     assert_eq!(Arc::strong_count(&item), 1, "{written} {read} {flushed}");
@@ -440,7 +469,7 @@ mod tests {
         let count = 20_000_usize;
         let thread = std::thread::spawn(move || {
             for index in 0..count {
-                writer.push(Box::new(index));
+                writer.push(Box::new(index), 1);
                 if index % 7 == 0 {
                     writer.publish();
                 }
@@ -473,7 +502,7 @@ mod loom_tests {
             let (mut writer, mut reader) = ring();
             let thread = thread::spawn(move || {
                 for item in 0..5 {
-                    writer.push(Box::new(item));
+                    writer.push(Box::new(item), 1);
                     if item % 2 == 0 {
                         writer.publish();
                     }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
-use mqcore_proto::{Frame, Message, SocketType};
+use mqcore_proto::{Frame, Message, RunBuilder, SocketType};
 
 use super::{Inner, Socket, after, closed};
 use crate::error::{Errno, Error, Result};
@@ -19,6 +19,14 @@ use crate::sync::{Event, Woken, lock};
 
 /// A send that was not done: why, and what was to be sent, unchanged.
 pub type NotSent<T> = (Error, T);
+
+/// A message that is shown while it is received.
+pub enum Received<'a> {
+    /// Any message; what is left of it is dropped.
+    Message(&'a mut Message),
+    /// The payload of a message of one frame.
+    Payload(&'a [u8]),
+}
 
 pub(super) struct Sending {
     /// `None` after the close.
@@ -82,7 +90,10 @@ impl Socket {
         Ok(SendBatch {
             inner,
             sending: Some(sending),
-            unflushed: 0,
+            run: RunBuilder::default(),
+            room: 0,
+            singly: 0,
+            stretch: FIRST_STRETCH,
         })
     }
 
@@ -198,11 +209,15 @@ impl Socket {
     /// # Errors
     /// As [`try_recv`](Self::try_recv); never EAGAIN in the middle of a message.
     pub fn try_recv_part(&self) -> Result<(Frame, bool)> {
-        self.try_recv_part_with(|frame, more| (std::mem::take(frame), more))
+        self.try_recv_part_with(|frame, more| {
+            frame.detach();
+            (std::mem::take(frame), more)
+        })
     }
 
     /// Takes the next part of a message, which `look` sees in its place, if that can be, with whether
-    /// others of it follow. `look` runs under a lock of the socket: it must not call it.
+    /// others of it follow. `look` runs under a lock of the socket: it must not call it. If it takes the
+    /// part out to keep it, it should [detach](Frame::detach) it.
     ///
     /// # Errors
     /// As [`try_recv_part`](Self::try_recv_part).
@@ -215,7 +230,7 @@ impl Socket {
     }
 
     /// Takes up to `most` messages that are there, one after the other, which `look` sees in their
-    /// places; returns how many. `look` runs under a lock of the socket: it must not call it. With
+    /// places (of some that came together it sees the only payload); returns how many. `look` runs under a lock of the socket: it must not call it. With
     /// `single`, a message of several parts ends the batch and stays, and so does one that was begun.
     ///
     /// # Errors
@@ -225,7 +240,7 @@ impl Socket {
         &self,
         most: usize,
         single: bool,
-        look: &mut dyn FnMut(&mut Message),
+        look: &mut dyn FnMut(Received<'_>),
     ) -> Result<usize> {
         let inner = &*self.inner;
         let taken = lock(&inner.incoming).many(inner, most, single, look);
@@ -366,12 +381,23 @@ pub struct SendBatch<'a> {
     inner: &'a Inner,
     /// `None` only in the drop.
     sending: Option<MutexGuard<'a, Sending>>,
-    /// Messages since the last flush.
-    unflushed: usize,
+    /// Messages that go to one peer together.
+    run: RunBuilder,
+    /// So many more have room in the run.
+    room: usize,
+    /// So many go one by one before a run is tried again.
+    singly: usize,
+    /// The most messages of the next run.
+    stretch: usize,
 }
 
-/// So many messages of a batch go by before the peers are shown them: they can begin with their work.
-const FLUSH_EVERY: usize = 64;
+/// So many messages of a batch go by before the peers are shown them: they can begin with their work. Of a long batch they
+/// get more and more at a time.
+const FIRST_STRETCH: usize = 64;
+const LONGEST_STRETCH: usize = 1024;
+
+/// A run of so many bytes is full.
+const RUN_BYTES: usize = 32 * 1024;
 
 impl SendBatch<'_> {
     /// Sends a copy of `payload` as a message of one part, if that can be done now.
@@ -380,27 +406,62 @@ impl SendBatch<'_> {
     /// As [`Socket::try_send`].
     #[inline]
     pub fn try_send_slice(&mut self, payload: &[u8]) -> Result<()> {
-        let inner = self.inner;
+        let fits = RunBuilder::takes(payload.len());
+        if self.room == 0 && self.singly == 0 {
+            self.turn()?;
+        }
+        if self.room > 0 && fits {
+            self.run.push(payload);
+            self.room -= 1;
+            if self.run.byte_len() >= RUN_BYTES {
+                self.room = 0;
+            }
+            return Ok(());
+        }
+        self.send_singly(payload)
+    }
+
+    fn send_singly(&mut self, payload: &[u8]) -> Result<()> {
+        self.end_run();
+        self.singly = self.singly.saturating_sub(1);
         let Some(sending) = &mut self.sending else {
             return Err(closed());
         };
-        // The news is taken in at the beginning, with each flush, and before a message is refused.
-        if self.unflushed == FLUSH_EVERY {
-            self.unflushed = 0;
-            sending.flush();
-            sending.fresh(inner)?;
-        }
         let half = sending.half.as_deref_mut().ok_or_else(closed)?;
-        if half.try_send_slice(payload).is_err() {
-            sending.send_slice(inner, payload)?;
+        match half.try_send_slice(payload) {
+            Ok(()) => Ok(()),
+            Err(_) => sending.send_slice(self.inner, payload), // with the latest news
         }
-        self.unflushed += 1;
+    }
+
+    /// Hands over the run, if one was begun.
+    fn end_run(&mut self) {
+        self.room = 0;
+        if !self.run.is_empty()
+            && let Some(sending) = &mut self.sending
+            && let Some(half) = &mut sending.half
+        {
+            half.send_run(self.run.finish());
+        }
+    }
+
+    /// Shows the peers what was sent, takes in the news, and begins a run if it can go to one peer.
+    fn turn(&mut self) -> Result<()> {
+        self.end_run();
+        let Some(sending) = &mut self.sending else {
+            return Err(closed());
+        };
+        sending.flush();
+        self.room = sending.fresh(self.inner)?.room_for_run().min(self.stretch);
+        self.stretch = (self.stretch * 2).min(LONGEST_STRETCH);
+        self.singly = if self.room == 0 { FIRST_STRETCH } else { 0 };
         Ok(())
     }
 }
 
 impl Drop for SendBatch<'_> {
     fn drop(&mut self) {
+        self.end_run();
         if let Some(mut sending) = self.sending.take() {
             sending.flush();
         }
@@ -465,11 +526,11 @@ impl Receiving {
         inner: &Inner,
         most: usize,
         single: bool,
-        look: &mut dyn FnMut(&mut Message),
+        look: &mut dyn FnMut(Received<'_>),
     ) -> Result<usize> {
         let mut taken = 0;
         if !single && most > 0 && self.rest.len() > 0 {
-            look(&mut self.whole(inner)?);
+            look(Received::Message(&mut self.whole(inner)?));
             taken += 1;
         }
         let begun = self.rest.len() > 0;
@@ -480,7 +541,7 @@ impl Receiving {
                 if single && !message.is_single() {
                     several = Some(std::mem::take(message));
                 } else {
-                    look(message);
+                    look(Received::Message(message));
                 }
             });
             match received {
@@ -491,6 +552,9 @@ impl Receiving {
             if several.is_none() {
                 inner.partly_read.store(false, Ordering::Relaxed);
                 taken += 1;
+                taken += half.try_recv_more(most - taken, &mut |payload| {
+                    look(Received::Payload(payload));
+                });
             }
         }
         if let Some(message) = several {

@@ -13,7 +13,7 @@ use mqcore_proto::{Config, Connection, Event, Frame, Heartbeat, Limits, PeerInfo
 use super::super::thread::{Next, READ_BUFFER, Ready, Turn, register, rewatch};
 use super::{Core, Link, Loss, Phase, Session, SessionConfig};
 use crate::pattern::Properties;
-use crate::pipe::Read;
+use crate::pipe::{Queued, Read};
 use crate::transport::Stream;
 
 /// Bytes encoded before they are written: enough for large writes, little enough to stay in the cache.
@@ -151,12 +151,18 @@ impl Core {
             {
                 let (raw, connection) = (link.raw, &mut link.connection);
                 while connection.transmit_len() < out_batch {
-                    let read = pipe.reader.read_with(|message| {
-                        let ends = raw && message.byte_len() == 0;
-                        if !ends {
-                            connection.send_from(message);
+                    let read = pipe.reader.read_many(|queued| match queued {
+                        Queued::Message(message) => {
+                            let ends = raw && message.byte_len() == 0;
+                            if !ends {
+                                connection.send_from(message);
+                            }
+                            ends
                         }
-                        ends
+                        Queued::Run(run) => {
+                            connection.send_run(std::mem::take(run));
+                            false
+                        }
                     });
                     match read {
                         Read::Message(false) => {
@@ -295,19 +301,28 @@ impl Core {
             }
             if let Some(pipe) = &mut self.pipe
                 && link.handshake_done
-                && !pipe.writer.has_room()
                 && !pipe.writer.is_closed()
             {
-                link.paused = true;
-                let rest = input.len();
-                link.input = match fresh {
-                    Some(fresh) => fresh[fresh.len() - rest..].to_vec(),
-                    None => {
-                        kept.drain(..kept.len() - rest);
-                        kept
-                    }
-                };
-                break Ok(false);
+                let room = pipe.writer.room();
+                if room == 0 {
+                    link.paused = true;
+                    let rest = input.len();
+                    link.input = match fresh {
+                        Some(fresh) => fresh[fresh.len() - rest..].to_vec(),
+                        None => {
+                            kept.drain(..kept.len() - rest);
+                            kept
+                        }
+                    };
+                    break Ok(false);
+                }
+                if let Some(run) = link.connection.receive_run(&mut input, room, now) {
+                    let count = u32::try_from(run.len()).unwrap_or(u32::MAX);
+                    link.unanswered = link.unanswered.saturating_add(count);
+                    pipe.writer.write_run(run);
+                    unflushed = true;
+                    continue;
+                }
             }
             match link.connection.receive(&mut input, now) {
                 Ok(None) => break Ok(true),
