@@ -60,8 +60,8 @@ def test_io_threads_given_as_text_are_a_type_error() -> None:
     gc.collect()
 
 
-def test_options_are_attributes_in_any_case(context: Any) -> None:
-    assert context.max_sockets == 1023
+def test_options_are_attributes_in_small_letters_and_capitals(context: Any) -> None:
+    assert context.max_sockets == context.MAX_SOCKETS == 1023
     context.Max_Sockets = 5
     assert context.get(zmq.MAX_SOCKETS) == 5
     assert context.get(zmq.SOCKET_LIMIT) == 65535
@@ -75,7 +75,7 @@ def test_unknown_options_are_refused(context: Any) -> None:
         context.set(zmq.IO_THREADS, "x")
     with pytest.raises(TypeError):
         context.get("x")
-    with pytest.raises(AttributeError, match="Context has no such option: FOO"):
+    with pytest.raises(AttributeError, match=r"(?i)context.* has no .*foo"):
         assert context.foo
     with pytest.raises(AttributeError, match="Context has no such option: FOO"):
         context.foo = 1

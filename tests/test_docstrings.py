@@ -100,6 +100,8 @@ def class_items(place: str, cls: type, module: ModuleType, public: type) -> Iter
     if cls is public or not cls.__name__.startswith("_"):
         yield Item(place, cls, namespaces)
     for name, member in vars(cls).items():
+        if not hasattr(cls, name):
+            continue  # an option: an attribute of instances only, explained by the constant's class
         if not name.startswith("_") and is_documented_member(member):
             yield Item(f"{place}.{name}", getattr(cls, name), namespaces)
 

@@ -245,17 +245,17 @@ def test_hwm_is_both_marks(sockets: Any) -> None:
 # Attributes.
 
 
-def test_options_are_attributes_in_any_case(sockets: Any) -> None:
+def test_options_are_attributes_in_small_letters_and_capitals(sockets: Any) -> None:
     socket = sockets(zmq.DEALER)
     socket.linger = 3
-    assert socket.linger == socket.LINGER == socket.LiNgEr == 3
+    assert socket.linger == socket.LINGER == 3
     socket.IDENTITY = b"me"
     assert socket.routing_id == b"me"
 
 
 def test_unknown_attributes_are_refused(sockets: Any) -> None:
     socket = sockets(zmq.PUSH)
-    with pytest.raises(AttributeError, match="Socket has no such option: FOO"):
+    with pytest.raises(AttributeError, match=r"(?i)socket.* has no .*foo"):
         assert socket.foo
     with pytest.raises(AttributeError, match="Socket has no such option: _FOO"):
         socket._foo = 1

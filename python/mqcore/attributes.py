@@ -1,9 +1,14 @@
-"""Options as attributes, for contexts and sockets."""
+"""Options as attributes, for contexts and sockets.
+
+No class here has a `__getattr__`: with one, Python looks up every attribute of a socket in the slow way, and makes an
+object for each call of a method, which costs more than `send` or `recv` does. So each constant has two names in the
+class, of small letters and of capitals, and reading in mixed case is not possible.
+"""
 
 from __future__ import annotations
 
 import errno
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mqcore import constants
 from mqcore.error import ZMQError
@@ -26,8 +31,38 @@ def _declared(cls: type) -> frozenset[str]:
     return frozenset(names)
 
 
+class _Option:
+    """A constant in the class: it reads as the option of that number of the instance.
+
+    It has no `__set__`, so that a value in the instance's `__dict__` comes first. The class itself has no such attribute.
+    """
+
+    __slots__ = ("name", "number")
+
+    def __init__(self, name: str, number: int) -> None:
+        self.name = name
+        self.number = number
+
+    def __repr__(self) -> str:
+        return f"<option {self.name}>"
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            name = getattr(owner, "__name__", None)
+            raise AttributeError(f"{name} has no option {self.name}: its instances have")
+        return instance._get_attr_opt(self.name, self.number)
+
+
+def _ordinary(cls: type, key: str) -> bool:
+    """Whether `key` is an attribute of the class that stands for no option."""
+    for base in cls.__mro__:
+        if key in base.__dict__:
+            return not isinstance(base.__dict__[key], _Option)
+    return False
+
+
 class AttributeSetter:
-    """Reads and writes options as attributes, in any case: `socket.linger = 0`, `socket.LINGER`.
+    """Reads and writes options as attributes, in small letters or capitals: `socket.linger = 0`, `socket.LINGER`.
 
     A name that the instance or a class of its hierarchy has (or declares by an annotation) is an ordinary
     attribute. Any other must be the name of a constant: AttributeError if it is none, or if the option cannot be read.
@@ -38,27 +73,35 @@ class AttributeSetter:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._declared_names = _declared(cls)
+        # Options stand behind all that the classes have, also those that come later in the order.
+        later = cls.__mro__[cls.__mro__.index(AttributeSetter) + 1 :]
+        for base in later:
+            for key in base.__dict__.keys() & _OPTIONS.keys():
+                if not _ordinary(cls, key):
+                    setattr(cls, key, base.__dict__[key])
 
     def __setattr__(self, key: str, value: Any) -> None:
-        if (
-            key in self.__dict__
-            or key in self._declared_names
-            or any(key in base.__dict__ for base in type(self).__mro__)
-        ):
+        cls = type(self)
+        if key in self.__dict__ or key in self._declared_names or _ordinary(cls, key):
             object.__setattr__(self, key, value)
             return
         name = key.upper()
-        option = getattr(constants, name, None)
-        if not isinstance(option, int):
-            raise AttributeError(f"{type(self).__name__} has no such option: {name}")
-        self._set_attr_opt(name, option, value)
+        option = _OPTIONS.get(name)
+        if option is None:
+            raise AttributeError(f"{cls.__name__} has no such option: {name}")
+        self._set_attr_opt(name, option.number, value)
 
-    def __getattr__(self, key: str) -> Any:
-        name = key.upper()
-        option = getattr(constants, name, None)
-        if not isinstance(option, int):
-            raise AttributeError(f"{type(self).__name__} has no such option: {name}")
-        return self._get_attr_opt(name, option)
+    if TYPE_CHECKING:
+
+        def __getattr__(self, key: str) -> Any: ...
+
+    def __dir__(self) -> list[str]:
+        own = self.__dict__
+        return [
+            key
+            for key in super().__dir__()
+            if key not in _OPTIONS or key in own or _ordinary(type(self), key)
+        ]
 
     def _set_attr_opt(self, name: str, option: int, value: OptValT) -> None:
         """Sets the option behind the attribute `name`; subclasses may refine it."""
@@ -80,6 +123,20 @@ class AttributeSetter:
     def set(self, option: int, optval: Any) -> None:
         """Sets the option `option`, a number, to `optval`. Subclasses have it: NotImplementedError here."""
         raise NotImplementedError
+
+
+def _by_name() -> dict[str, _Option]:
+    """The constants, each by its name in capitals and in small letters, and set in the class by both."""
+    options = {}
+    for name, number in vars(constants).items():
+        if isinstance(number, int) and name.isupper():
+            options[name] = options[name.lower()] = option = _Option(name, number)
+            setattr(AttributeSetter, name, option)
+            setattr(AttributeSetter, name.lower(), option)
+    return options
+
+
+_OPTIONS = _by_name()
 
 
 __all__ = ["AttributeSetter", "OptValT"]

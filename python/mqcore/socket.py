@@ -84,7 +84,7 @@ class Socket(_core.Socket, AttributeSetter, Generic[_ReturnT]):
     """A socket. Make one with `context.socket(type)`.
 
     Any thread may call anything at any time; messages sent in parts (SNDMORE) by several threads at once get
-    mixed up, whole ones do not. Options are attributes, in any case: `socket.linger = 0`, `socket.rcvhwm`.
+    mixed up, whole ones do not. Options are attributes: `socket.linger = 0`, `socket.RCVHWM`.
 
     Socket(ctx_or_socket, socket_type=PAIR, *, copy_threshold=None): of a Context a new socket; of another socket
     (or with its `underlying` as `shadow`) another face of that one. `copy_threshold` is in bytes; None:
