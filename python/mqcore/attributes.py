@@ -53,6 +53,15 @@ class _Option:
         return instance._get_attr_opt(self.name, self.number)
 
 
+_OPTIONS: dict[str, _Option] = {
+    name: _Option(name, number)
+    for name, number in vars(constants).items()
+    if isinstance(number, int) and name.isupper()
+}
+_OPTIONS.update({name.lower(): option for name, option in _OPTIONS.items()})
+"""The constants by their names, in capitals and in small letters."""
+
+
 def _ordinary(cls: type, key: str) -> bool:
     """Whether `key` is an attribute of the class that stands for no option."""
     for base in cls.__mro__:
@@ -68,6 +77,7 @@ class AttributeSetter:
     attribute. Any other must be the name of a constant: AttributeError if it is none, or if the option cannot be read.
     """
 
+    locals().update(_OPTIONS)  # at once: to set each one when the class is there takes longer
     _declared_names: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -123,20 +133,6 @@ class AttributeSetter:
     def set(self, option: int, optval: Any) -> None:
         """Sets the option `option`, a number, to `optval`. Subclasses have it: NotImplementedError here."""
         raise NotImplementedError
-
-
-def _by_name() -> dict[str, _Option]:
-    """The constants, each by its name in capitals and in small letters, and set in the class by both."""
-    options = {}
-    for name, number in vars(constants).items():
-        if isinstance(number, int) and name.isupper():
-            options[name] = options[name.lower()] = option = _Option(name, number)
-            setattr(AttributeSetter, name, option)
-            setattr(AttributeSetter, name.lower(), option)
-    return options
-
-
-_OPTIONS = _by_name()
 
 
 __all__ = ["AttributeSetter", "OptValT"]
