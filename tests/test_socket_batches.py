@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import array
 import os
+import random
 import signal
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -57,6 +59,58 @@ def test_batch_arrives_whole_and_in_order(pipe: Any, background: Any, make: Any)
     sent = background(lambda: sender.send_many(make(NUMBERS)))
     assert receive(receiver, len(NUMBERS)) == NUMBERS
     assert sent() == len(NUMBERS)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_however_a_stream_is_sent_and_received_it_keeps_its_order(
+    pipe: Any, background: Any, seed: int
+) -> None:
+    """Short messages that come together are passed on together; what stands between them must not be passed by."""
+    dice = random.Random(seed)
+    sender, receiver = pipe
+    messages = []
+    for number in range(4000):
+        size = dice.choice(
+            [0, 1, 16, 64, 65, 255, 256, 1000, 5000, 9000 if number % 50 else 70_000]
+        )
+        parts = 1 if dice.random() < 0.97 else dice.randrange(2, 5)
+        messages.append([b"%d" % number + bytes([65 + number % 26]) * size for _ in range(parts)])
+
+    def send() -> None:
+        rest = deque(messages)
+        chance = random.Random(seed + 100)
+        while rest:
+            if chance.random() < 0.3:
+                many = [rest.popleft() for _ in range(min(len(rest), chance.randrange(1, 300)))]
+                sender.send_many([parts[0] if len(parts) == 1 else parts for parts in many])
+            elif len(rest[0]) == 1:
+                sender.send(rest.popleft()[0], copy=chance.random() < 0.5)
+            else:
+                sender.send_multipart(rest.popleft())
+
+    sent = background(send)
+    received: list[list[bytes]] = []
+    while len(received) < len(messages):
+        way = dice.randrange(5)
+        if way == 0:
+            received.append(receiver.recv_multipart())
+        elif way == 1:
+            frame = receiver.recv(copy=False)
+            received.append([frame.bytes])
+            while frame.more:
+                frame = receiver.recv(copy=False)
+                received[-1].append(frame.bytes)
+        elif way == 2:
+            received.append([receiver.recv()])
+            while receiver.getsockopt(zmq.RCVMORE):
+                received[-1].append(receiver.recv())
+        elif way == 3:
+            received += receiver.recv_many_multipart(dice.randrange(1, 500))
+        else:
+            with suppress(ValueError, zmq.ZMQError):  # the next one has several parts
+                received += [[payload] for payload in receiver.recv_many(dice.randrange(1, 500))]
+    sent()
+    assert received == messages
 
 
 def test_batches_and_single_messages_keep_their_order(pipe: Any) -> None:
