@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mqcore_proto::{Frame, Message};
 
 use super::publisher::{News, Publisher};
-use super::{Command, Drops, Halves, Outgoing, Refusal, Setup, Stub, TURN, count};
+use super::{Command, Drops, Halves, Outgoing, Refusal, Setup, Stub, count};
 
 /// The sending half; a PUB does not receive.
 struct Pub {
@@ -24,7 +24,7 @@ impl Pub {
     /// Takes in what the peers sent: subscriptions. The rest is thrown away.
     #[inline]
     fn take_in(&mut self) {
-        for _ in 0..TURN {
+        for _ in 0..self.publisher.turn() {
             let more = self.publisher.take_in(|news| {
                 if let News::User(..) = news {
                     count(&self.drops.unexpected);
@@ -98,6 +98,18 @@ mod tests {
         peer.send(&["\x01", "\x01a", "\x01ab"]);
         rig.send(&["abc"]).unwrap();
         assert_eq!(peer.recv_all(), [message(&["abc"])]);
+    }
+
+    #[test]
+    fn message_goes_to_who_had_subscribed_before_however_much_else() {
+        let mut rig = Rig::new(SocketType::Pub);
+        let mut peers = [rig.attach(), rig.attach()];
+        for number in 0..3 * super::super::TURN {
+            peers[number % 2].send(&[&format!("\x01{number}")]);
+        }
+        peers[1].send(&["\x01last"]);
+        rig.send(&["last"]).unwrap();
+        assert_eq!(peers[1].recv_all(), [message(&["last"])]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use mqcore_proto::{Frame, Message};
 
 use super::peers::Peers;
 use super::subscriptions::{PeerIndex, TooMany, is_subscription};
-use super::{Command, Drops, PatternOption, Peer, PipeId, Refusal, Setup, Token, count};
+use super::{Command, Drops, PatternOption, Peer, PipeId, Refusal, Setup, TURN, Token, count};
 
 /// The state of a publisher. Peers go by their slot in `peers`, in the subscriptions too.
 pub(super) struct Publisher {
@@ -168,6 +168,12 @@ impl Publisher {
     /// How many different prefixes somebody holds.
     pub(super) fn topics(&self) -> usize {
         self.subscriptions.index.topics()
+    }
+
+    /// How often to call [`take_in`](Self::take_in) before a message is sent: who has subscribed by now shall get it.
+    #[inline]
+    pub(super) fn turn(&self) -> usize {
+        TURN.max(self.peers.queued())
     }
 
     /// Takes in one message of one peer, in turn; false if there was none.

@@ -76,9 +76,9 @@ impl Pending {
 }
 
 impl Xpub {
-    /// Takes in what the peers sent, as long as the application keeps up with what it shall hear.
-    fn take_in(&mut self) {
-        for _ in 0..TURN {
+    /// Takes in what the peers sent, at most so many messages, as long as the application keeps up with what it shall hear.
+    fn take_in(&mut self, most: usize) {
+        for _ in 0..most {
             if self.pending.queue.len() >= self.pending.bound {
                 return;
             }
@@ -113,12 +113,12 @@ impl Joint for Xpub {
     }
 
     fn check(&mut self, first: &Frame) -> Result<(), Refusal> {
-        self.take_in();
+        self.take_in(self.publisher.turn());
         self.publisher.check(first)
     }
 
     fn try_send(&mut self, message: Message) -> Result<(), (Refusal, Message)> {
-        self.take_in();
+        self.take_in(self.publisher.turn());
         self.publisher.try_send(message)
     }
 
@@ -127,18 +127,18 @@ impl Joint for Xpub {
     }
 
     fn topics(&mut self) -> usize {
-        self.take_in();
+        self.take_in(self.publisher.turn());
         self.publisher.topics()
     }
 
     fn writable(&mut self) -> bool {
-        self.take_in();
+        self.take_in(self.publisher.turn());
         true
     }
 
     fn try_recv(&mut self, last: &mut Option<Arc<Peer>>) -> Result<Message, Refusal> {
         if self.pending.queue.is_empty() {
-            self.take_in();
+            self.take_in(TURN);
         }
         let (peer, message) = self.pending.queue.pop_front().ok_or(Refusal::Again)?;
         *last = peer;
@@ -147,7 +147,7 @@ impl Joint for Xpub {
 
     fn readable(&mut self) -> bool {
         if self.pending.queue.is_empty() {
-            self.take_in();
+            self.take_in(TURN);
         }
         !self.pending.queue.is_empty()
     }
