@@ -1,4 +1,4 @@
-"""Sockets and pollers whose calls return futures, for any event loop that runs on asyncio.
+"""Sockets whose calls return futures, for any event loop that runs on asyncio.
 
 What is ready is done at once; what is not waits in a queue of its socket, first come, first served (`mqcore._waiting`).
 `mqcore.asyncio` and `mqcore.eventloop.future` say which loop and which class of futures.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from asyncio import Future
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from errno import ENOTSOCK, ENOTSUP
@@ -17,10 +16,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from warnings import warn
 
 from mqcore import _core, _waiting
-from mqcore._waiting import ERR, IN, OUT, FutureEvent, LoopWatch, raise_again, watch_of
+from mqcore._polling import _AsyncPoller
+from mqcore._sending import Sending, frozen
+from mqcore._waiting import IN, OUT, FutureEvent, _Async, raise_again, watch_of
 from mqcore.constants import DONTWAIT, FD, RCVTIMEO, SNDTIMEO
 from mqcore.error import Again, ContextTerminated, ZMQError
-from mqcore.poll import Poller, zmq_poll
 from mqcore.socket import Socket
 
 if TYPE_CHECKING:
@@ -32,30 +32,6 @@ _T = TypeVar("_T")
 _running_loop = asyncio._get_running_loop
 _receive, _get = _core.Socket.recv, _core.Socket.get
 _RCVTIMEO, _SNDTIMEO, AT_ONCE = int(RCVTIMEO), int(SNDTIMEO), int(DONTWAIT)
-
-
-class _Async:
-    """What sockets and pollers have in common: the loop they are used in, which may change."""
-
-    _Future: ClassVar[Any] = asyncio.Future
-    _READ: ClassVar[int] = IN
-    _WRITE: ClassVar[int] = OUT
-    _current_loop: Any = None
-
-    def _default_loop(self) -> Any:
-        """The loop to use now."""
-        raise NotImplementedError
-
-    def _get_loop(self) -> Any:
-        """The loop to use now; the object has moved there."""
-        loop = self._default_loop()
-        if loop is not self._current_loop:
-            self._init_io_state(loop)
-            self._current_loop = loop
-        return loop
-
-    def _init_io_state(self, loop: Any = None) -> None:
-        """Moves to another loop."""
 
 
 class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
@@ -331,7 +307,7 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
     def _send_later(self, data: Any, flags: int, copy: bool, track: bool, **kwargs: Any) -> Any:
         """`send`, when it has to wait or its future must be done."""
         if copy:
-            data = _frozen(data)
+            data = frozen(data)
         attempt = partial(_core.Socket.send, self, data, flags | AT_ONCE, copy, track, **kwargs)
         return self._add_send_event(attempt, flags)
 
@@ -340,7 +316,7 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
     ) -> Any:
         """The same for `send_multipart`."""
         if isinstance(msg_parts, list | tuple):
-            msg_parts = [_frozen(part) if copy else part for part in msg_parts]
+            msg_parts = [frozen(part) if copy else part for part in msg_parts]
         attempt = partial(
             _core.Socket.send_multipart, self, msg_parts, flags | AT_ONCE, copy, track, **kwargs
         )
@@ -355,7 +331,7 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
         taken before a future is cancelled are sent.
         """
         try:
-            sending = _Sending(self, messages, flags)
+            sending = Sending(self, messages, flags)
         except Exception as error:
             event = FutureEvent(self._come().watch.new_future(), raise_again)
             trace = error.__traceback__
@@ -435,182 +411,7 @@ def _cancel(loop: Any, events: list[FutureEvent]) -> None:
         event.future.cancel()
 
 
-def _frozen(data: Any) -> Any:
-    """A copy of what could change before it is sent; what cannot be sent is left for `send` to refuse."""
-    if isinstance(data, bytes | _core.Frame):
-        return data
-    with contextlib.suppress(TypeError, BufferError):
-        view = memoryview(data)
-        if view.c_contiguous:
-            return view.tobytes()
-    return data
-
-
-class _Sending:
-    """`send_many` as attempts that go on where the last one ended."""
-
-    def __init__(self, socket: _AsyncSocket, messages: Iterable[Any], flags: int) -> None:
-        self.socket = socket
-        self.flags = flags | AT_ONCE
-        self.rest = messages if isinstance(messages, list) else _listed(messages)
-        self.taken = 0
-
-    def attempt(self) -> int:
-        try:
-            count = _core.Socket.send_many(self.socket, self.rest, self.flags)
-        except Exception as error:
-            if hasattr(error, "messages_sent"):
-                error.messages_sent += self.taken
-            raise
-        self.taken += count
-        if count < len(self.rest):
-            self.rest = self.rest[count:]
-            raise Again
-        return self.taken
-
-    def freeze(self) -> None:
-        """It waits: what the application changes from now on changes nothing."""
-        self.rest = [
-            [_frozen(part) for part in message]
-            if isinstance(message, list | tuple)
-            else _frozen(message)
-            for message in self.rest
-        ]
-
-    def expired(self) -> int:
-        if self.taken == 0:
-            raise Again
-        return self.taken
-
-
-def _listed(messages: Any) -> Any:
-    """What an iterable gives; a message is left for `send_many` to refuse."""
-    if isinstance(messages, str | _core.Frame):
-        return messages
-    with contextlib.suppress(TypeError, BufferError):
-        memoryview(messages)
-        return messages
-    return list(messages)
-
-
-class _AsyncPoller(_Async, Poller):
-    """A poller whose `poll` returns a future. Sockets of any kind can be registered, and plain descriptors."""
-
-    _socket_class: ClassVar[Any] = _AsyncSocket
-    _loop_watch: Any = None
-
-    def poll(self, timeout: float | None = -1) -> Future[list[tuple[Any, int]]]:  # type: ignore[override]
-        """Waits at most `timeout` milliseconds (None and negative: for ever); a future of what `Poller.poll` returns."""
-        loop = self._get_loop()
-        watch = self._loop_watch
-        future: Any = watch.new_future()
-        try:
-            ready = super().poll(0)
-        except Exception as error:
-            future.set_exception(error)
-            return future  # type: ignore[no-any-return]
-        if timeout == 0 or not self.sockets or (ready and not watch.set.is_spent()):
-            future.set_result(ready)
-            return future  # type: ignore[no-any-return]
-        if ready:  # it is time for other tasks
-            loop.call_soon(watch.set.turn)
-            timeout = 0
-        wait = _Wait(self, watch, future)
-        future.add_done_callback(wait.end)
-        try:
-            wait.begin(timeout)
-        except Exception as error:
-            future.set_exception(error)
-        return future  # type: ignore[no-any-return]
-
-    def _init_io_state(self, loop: Any = None) -> None:
-        self._loop_watch = watch_of(loop, self._Future)
-
-    def _look(self, sockets: list[tuple[Any, int]]) -> list[tuple[Any, int]]:
-        """What is ready of what was registered when the wait began."""
-        return super().poll(0) if sockets == self.sockets else zmq_poll(sockets, 0)
-
-    def _watch_raw_socket(self, loop: Any, socket: Any, evt: int, f: Callable[..., None]) -> None:
-        """Has the loop call `f` when a descriptor can be read or written."""
-        if evt & self._READ:
-            loop.add_reader(socket, f)
-        if evt & self._WRITE:
-            loop.add_writer(socket, f)
-
-    def _unwatch_raw_sockets(self, loop: Any, *sockets: Any) -> None:
-        """Ends that."""
-        for socket in sockets:
-            loop.remove_reader(socket)
-            loop.remove_writer(socket)
-
-
-class _Wait:
-    """A poll that waits: what it has had watched, to be taken back when its future is done."""
-
-    def __init__(self, poller: _AsyncPoller, watch: LoopWatch, future: Any) -> None:
-        self.poller, self.watch, self.future = poller, watch, future
-        self.sockets = list(poller.sockets)
-        self.timer: Any = None
-        self.keys: list[int] = []
-        self.copies: list[int] = []
-
-    def begin(self, timeout: float | None) -> None:
-        """Has everything watched that is registered, for at most so many milliseconds."""
-        watch = self.watch
-        for socket, flags in self.sockets:
-            if isinstance(socket, _core.Socket):
-                key = watch.set.insert(socket)
-                self.keys.append(key)
-                watch.wait(key, flags & (IN | OUT), partial(self._look_again, key, flags))
-                continue
-            number = socket if isinstance(socket, int) else socket.fileno()
-            if number >= 0:
-                # The application may have the loop watch the descriptor itself.
-                copy = os.dup(number)
-                self.copies.append(copy)
-                with contextlib.suppress(PermissionError):  # a plain file: never waits
-                    self.poller._watch_raw_socket(watch.loop, copy, flags & ~ERR, self._look_now)
-        if timeout is not None and timeout >= 0:
-            self.timer = watch.loop.call_later(timeout / 1000, self.expire)
-
-    def _look_again(self, key: int, flags: int, there: int) -> None:
-        self._look_now()
-        if not self.future.done():
-            self.watch.wait(key, flags & (IN | OUT), partial(self._look_again, key, flags))
-
-    def _look_now(self, *_: Any) -> None:
-        if self.future.done():
-            return
-        try:
-            ready = self.poller._look(self.sockets)
-        except Exception as error:
-            self.future.set_exception(error)
-        else:
-            if ready:
-                self.future.set_result(ready)
-
-    def expire(self) -> None:
-        """The time is up."""
-        self._look_now()
-        if not self.future.done():
-            self.future.set_result([])
-
-    def end(self, _future: Any) -> None:
-        """The future is done, or was cancelled."""
-        if self.timer is not None:
-            self.timer.cancel()
-        for key in self.keys:
-            self.watch.remove(key)
-        if not self.watch.loop.is_closed():
-            self.poller._unwatch_raw_sockets(self.watch.loop, *self.copies)
-        self.__del__()
-
-    def __del__(self) -> None:
-        # Also of a loop that was closed before the future was done.
-        while self.copies:
-            os.close(self.copies.pop())
-
-
+_AsyncPoller._socket_class = _AsyncSocket
 _FutureEvent = FutureEvent
 
 __all__ = ["_Async", "_AsyncPoller", "_AsyncSocket", "_FutureEvent"]

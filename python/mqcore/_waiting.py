@@ -3,14 +3,15 @@
 All sockets that somebody waits for in a loop are watched through one descriptor. Attempts never block, so a message is
 taken only when there is a future to give it to: one that was cancelled takes none.
 
-`mqcore._future` puts sockets and pollers on top.
+`mqcore._future` puts sockets on top, `mqcore._polling` pollers.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 from weakref import ref as weak
 
@@ -19,6 +20,30 @@ from mqcore.constants import POLLERR, POLLIN, POLLOUT
 from mqcore.error import Again
 
 IN, OUT, ERR = int(POLLIN), int(POLLOUT), int(POLLERR)
+
+
+class _Async:
+    """What sockets and pollers have in common: the loop they are used in, which may change."""
+
+    _Future: ClassVar[Any] = asyncio.Future
+    _READ: ClassVar[int] = IN
+    _WRITE: ClassVar[int] = OUT
+    _current_loop: Any = None
+
+    def _default_loop(self) -> Any:
+        """The loop to use now."""
+        raise NotImplementedError
+
+    def _get_loop(self) -> Any:
+        """The loop to use now; the object has moved there."""
+        loop = self._default_loop()
+        if loop is not self._current_loop:
+            self._init_io_state(loop)
+            self._current_loop = loop
+        return loop
+
+    def _init_io_state(self, loop: Any = None) -> None:
+        """Moves to another loop."""
 
 
 class LoopWatch:
@@ -320,4 +345,14 @@ class Waiting:
         return [*self.receiving, *self.sending, *self.polling]
 
 
-__all__ = ["ERR", "IN", "OUT", "FutureEvent", "LoopWatch", "Waiting", "raise_again", "watch_of"]
+__all__ = [
+    "ERR",
+    "IN",
+    "OUT",
+    "FutureEvent",
+    "LoopWatch",
+    "Waiting",
+    "_Async",
+    "raise_again",
+    "watch_of",
+]
