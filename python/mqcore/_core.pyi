@@ -231,8 +231,20 @@ class AsyncSocket(Socket):
         self, flags: int = 0, copy: bool = True, track: bool = False
     ) -> Future[list[bytes]] | Future[list[Frame]]: ...
     def send(  # type: ignore[override]
-        self, data: Any, flags: int = 0, copy: bool = True, track: bool = False, **kwargs: Any
+        self,
+        data: Any,
+        flags: int = 0,
+        copy: bool = True,
+        track: bool = False,
+        routing_id: int | None = None,
+        group: str | None = None,
     ) -> Future[MessageTracker | None]: ...
     def send_multipart(  # type: ignore[override]
-        self, msg_parts: Any, flags: int = 0, copy: bool = True, track: bool = False, **kwargs: Any
+        self,
+        msg_parts: Any,
+        flags: int = 0,
+        copy: bool = True,
+        track: bool = False,
+        routing_id: int | None = None,
+        group: str | None = None,
     ) -> Future[MessageTracker | None]: ...

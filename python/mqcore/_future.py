@@ -304,21 +304,19 @@ class _AsyncSocket(_Async, _core.AsyncSocket, Socket[Any]):
 
     # Sending.
 
-    def _send_later(self, data: Any, flags: int, copy: bool, track: bool, **kwargs: Any) -> Any:
+    def _send_later(self, data: Any, flags: int, copy: bool, *others: Any) -> Any:
         """`send`, when it has to wait or its future must be done."""
         if copy:
             data = frozen(data)
-        attempt = partial(_core.Socket.send, self, data, flags | AT_ONCE, copy, track, **kwargs)
+        attempt = partial(_core.Socket.send, self, data, flags | AT_ONCE, copy, *others)
         return self._add_send_event(attempt, flags)
 
-    def _send_multipart_later(
-        self, msg_parts: Any, flags: int, copy: bool, track: bool, **kwargs: Any
-    ) -> Any:
+    def _send_multipart_later(self, msg_parts: Any, flags: int, copy: bool, *others: Any) -> Any:
         """The same for `send_multipart`."""
         if isinstance(msg_parts, list | tuple):
             msg_parts = [frozen(part) if copy else part for part in msg_parts]
         attempt = partial(
-            _core.Socket.send_multipart, self, msg_parts, flags | AT_ONCE, copy, track, **kwargs
+            _core.Socket.send_multipart, self, msg_parts, flags | AT_ONCE, copy, *others
         )
         return self._add_send_event(attempt, flags)
 

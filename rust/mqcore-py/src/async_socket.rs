@@ -88,15 +88,14 @@ impl AsyncSocket {
             .at_once(slf.py(), |place| &place.receiving, attempt)
     }
 
-    /// The same for a send, unless there is a future in any case, or keywords that are not for every socket.
+    /// The same for a send, unless there is a future in any case.
     #[inline]
     fn send_at_once<'py>(
         slf: &Bound<'py, Self>,
         flags: i32,
-        keywords: Option<&Bound<'py, PyDict>>,
         send: impl FnOnce(&Socket) -> PyResult<Option<Py<PyAny>>>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        if flags & DONTWAIT != 0 || keywords.is_some() {
+        if flags & DONTWAIT != 0 {
             return Ok(None);
         }
         let py = slf.py();
@@ -223,45 +222,45 @@ impl AsyncSocket {
     /// Sends one part; see `mqcore.Socket.send`. Returns a future of what that returns, done when it is queued.
     ///
     /// Errors are the future's. SNDTIMEO counts. With DONTWAIT the future is done in any case.
-    #[pyo3(signature = (data, flags=0, copy=true, track=false, **kwargs))]
+    #[pyo3(signature = (data, flags=0, copy=true, track=false, routing_id=None, group=None))]
     fn send<'py>(
         slf: &Bound<'py, Self>,
         data: &Bound<'py, PyAny>,
         flags: i32,
         #[pyo3(from_py_with = truth)] copy: bool,
         #[pyo3(from_py_with = truth)] track: bool,
-        kwargs: Option<&Bound<'py, PyDict>>,
+        routing_id: Option<&Bound<'py, PyAny>>,
+        group: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        let send = |socket: &Socket| socket.send(data, flags | DONTWAIT, copy, track, None, None);
-        if let Some(done) = Self::send_at_once(slf, flags, kwargs, send)? {
+        let send =
+            |socket: &Socket| socket.send(data, flags | DONTWAIT, copy, track, routing_id, group);
+        if let Some(done) = Self::send_at_once(slf, flags, send)? {
             return Ok(done);
         }
-        slf.call_method(
-            intern!(py, "_send_later"),
-            (data, flags, copy, track),
-            kwargs,
-        )
+        let arguments = (data, flags, copy, track, routing_id, group);
+        slf.call_method1(intern!(py, "_send_later"), arguments)
     }
 
     /// Sends a message of several parts; see `mqcore.Socket.send_multipart`. Returns a future, as `send` does.
-    #[pyo3(signature = (msg_parts, flags=0, copy=true, track=false, **kwargs))]
+    #[pyo3(signature = (msg_parts, flags=0, copy=true, track=false, routing_id=None, group=None))]
     fn send_multipart<'py>(
         slf: &Bound<'py, Self>,
         msg_parts: &Bound<'py, PyAny>,
         flags: i32,
         #[pyo3(from_py_with = truth)] copy: bool,
         #[pyo3(from_py_with = truth)] track: bool,
-        kwargs: Option<&Bound<'py, PyDict>>,
+        routing_id: Option<&Bound<'py, PyAny>>,
+        group: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let send = |socket: &Socket| {
-            socket.send_multipart(msg_parts, flags | DONTWAIT, copy, track, None, None)
+            socket.send_multipart(msg_parts, flags | DONTWAIT, copy, track, routing_id, group)
         };
-        if let Some(done) = Self::send_at_once(slf, flags, kwargs, send)? {
+        if let Some(done) = Self::send_at_once(slf, flags, send)? {
             return Ok(done);
         }
-        let arguments = (msg_parts, flags, copy, track);
-        slf.call_method(intern!(py, "_send_multipart_later"), arguments, kwargs)
+        let arguments = (msg_parts, flags, copy, track, routing_id, group);
+        slf.call_method1(intern!(py, "_send_multipart_later"), arguments)
     }
 }
