@@ -26,7 +26,7 @@ use super::command::Command;
 use super::listener::Acceptor;
 use super::resolver::Resolver;
 use super::session::Session;
-use super::timer::Timers;
+use super::timer::{Pending, Timers};
 use crate::error::{Errno, Error, Result};
 use crate::mailbox::Mailbox;
 use crate::options::ContextOptions;
@@ -273,8 +273,7 @@ struct Entry {
     ready: Ready,
     /// On the run list.
     queued: bool,
-    /// The earliest deadline in the heap that is this entry's.
-    timer: Option<Instant>,
+    timers: Pending,
 }
 
 struct Loop {
@@ -350,9 +349,7 @@ impl Loop {
             while let Some((deadline, key)) = self.timers.poll_due(now) {
                 // A reused key gets a turn too many, which does nothing.
                 if let Some(entry) = self.entries.get_mut(key) {
-                    if entry.timer == Some(deadline) {
-                        entry.timer = None;
-                    }
+                    entry.timers.came(deadline);
                     self.enqueue(key);
                 }
             }
@@ -379,7 +376,7 @@ impl Loop {
             resident,
             ready: Ready::default(),
             queued: false,
-            timer: None,
+            timers: Pending::default(),
         })
     }
 
@@ -474,9 +471,7 @@ impl Loop {
             Next::Again => self.enqueue(key),
             Next::Wait(None) => {}
             Next::Wait(Some(deadline)) => {
-                let entry = &mut self.entries[key];
-                if entry.timer.is_none_or(|set| deadline < set) {
-                    entry.timer = Some(deadline);
+                if self.entries[key].timers.must_set(deadline) {
                     self.timers.set(deadline, key);
                 }
             }

@@ -33,6 +33,29 @@ impl Timers {
     }
 }
 
+/// The deadlines in the heap under one key, the earliest last. One that was overtaken by an earlier one is still there
+/// when that has come, and is not set again.
+#[derive(Default)]
+pub(super) struct Pending(Vec<Instant>);
+
+impl Pending {
+    /// Whether a deadline must be set, for all that are set are later; it counts as set then.
+    pub(super) fn must_set(&mut self, deadline: Instant) -> bool {
+        let first = self.0.last().is_none_or(|&set| deadline < set);
+        if first {
+            self.0.push(deadline);
+        }
+        first
+    }
+
+    /// A deadline was taken from the heap.
+    pub(super) fn came(&mut self, deadline: Instant) {
+        if self.0.last() == Some(&deadline) {
+            self.0.pop();
+        }
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -49,5 +72,21 @@ mod tests {
         assert_eq!(timers.poll_due(later).map(|due| due.1), Some(1));
         assert_eq!(timers.poll_due(later).map(|due| due.1), Some(2));
         assert_eq!(timers.poll_due(later), None);
+    }
+
+    #[test]
+    fn deadline_that_was_overtaken_is_set_once() {
+        let now = Instant::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let mut pending = Pending::default();
+        assert!(pending.must_set(at(30)));
+        for second in 1..30 {
+            assert!(pending.must_set(at(second)));
+            assert!(!pending.must_set(at(second + 1)));
+            pending.came(at(second));
+            assert!(!pending.must_set(at(30)));
+        }
+        pending.came(at(30));
+        assert!(pending.must_set(at(60)));
     }
 }
