@@ -14,7 +14,7 @@ use crate::error::{Errno, Error, Result};
 use crate::monitor::{Ends, EventKind, Monitor};
 use crate::pattern::{Command, Drops, Peer, PipeId, is_split};
 use crate::pipe::{Gauge, PipeEnd};
-use crate::signals::{Inbox, Lease, Signals};
+use crate::signals::{Inbox, Lease, LoopLease, LoopWatch, Signals};
 use crate::sync::lock;
 
 /// What stands behind a pipe on the far side: a session, or another socket of the process.
@@ -27,6 +27,11 @@ pub(crate) trait Link: Send + Sync {
     /// the answer itself, and the two hand-overs by the I/O thread fall away. `None` if that cannot be, or
     /// would not pay.
     fn lend(&self) -> Option<Box<dyn Lease>> {
+        None
+    }
+
+    /// The same for an event loop, which watches the connection under `key` from one answer to the next.
+    fn lend_to_loop(&self, _watch: &Arc<LoopWatch>, _key: usize) -> Option<Arc<dyn LoopLease>> {
         None
     }
 
@@ -325,12 +330,23 @@ impl Port {
 
     /// The connection of the only peer, if it can be lent.
     pub(crate) fn lend(&self) -> Option<Box<dyn Lease>> {
-        let link = {
-            let peers = lock(&self.peers);
-            let mut links = peers.values().map(|entry| &entry.link);
-            links.next().filter(|_| peers.len() == 1).map(Arc::clone)
-        };
-        link?.lend()
+        self.only_link()?.lend()
+    }
+
+    /// The same for an event loop, which watches it under `key`.
+    pub(crate) fn lend_to_loop(
+        &self,
+        watch: &Arc<LoopWatch>,
+        key: usize,
+    ) -> Option<Arc<dyn LoopLease>> {
+        let lend = || self.only_link()?.lend_to_loop(watch, key);
+        self.signals.lend_to_loop(lend)
+    }
+
+    fn only_link(&self) -> Option<Arc<dyn Link>> {
+        let peers = lock(&self.peers);
+        let mut links = peers.values().map(|entry| &entry.link);
+        links.next().filter(|_| peers.len() == 1).map(Arc::clone)
     }
 
     /// Peers whose pipes are live.

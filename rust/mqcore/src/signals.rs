@@ -3,11 +3,12 @@
 //! News comes as a command into an [`Inbox`]; its [`Signals`] tell everybody who waits.
 
 use std::cell::{Cell, RefCell};
-use std::mem::ManuallyDrop;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
+use rustix::event::epoll;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::error::Result;
@@ -94,7 +95,7 @@ pub(crate) enum Elsewhere {
     /// In an epoll of ours.
     Epoll(mio::Waker),
     /// In an event loop of the application, which watches this.
-    Loop(Bell),
+    Loop(Arc<LoopWatch>),
 }
 
 impl NewsList {
@@ -106,14 +107,6 @@ impl NewsList {
     /// From now on who sleeps may do so there.
     pub(crate) fn set_alarm(&self, alarm: Elsewhere) {
         let _ = self.alarm.set(alarm);
-    }
-
-    /// What the loop watches that sleeps elsewhere.
-    pub(crate) fn bell(&self) -> Option<&Bell> {
-        match self.alarm.get() {
-            Some(Elsewhere::Loop(bell)) => Some(bell),
-            _ => None,
-        }
     }
 
     /// Tells whether somebody sleeps where the alarm wakes. Look at the event afterwards.
@@ -131,7 +124,7 @@ impl NewsList {
                 match alarm {
                     // Fails only when the epoll is gone, and the poller with it.
                     Elsewhere::Epoll(waker) => drop(waker.wake()),
-                    Elsewhere::Loop(bell) => bell.ring(),
+                    Elsewhere::Loop(watch) => watch.bell.ring(),
                 }
             }
         }
@@ -207,6 +200,8 @@ pub(crate) struct Signals {
     lessee: Mutex<Option<Arc<Watcher>>>,
     /// The lessee's.
     luck: Luck,
+    /// The lease of an event loop that reads the connection itself.
+    loan: Mutex<Option<Weak<dyn LoopLease>>>,
 }
 
 impl Signals {
@@ -297,6 +292,7 @@ impl Signals {
         }
         self.watched.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst); // against the one in `ring_if_watched`
+        self.end_loan();
     }
 
     pub(crate) fn unwatch(&self, watcher: &Arc<Watcher>) {
@@ -318,10 +314,12 @@ impl Signals {
             let bell = Bell::new()?;
             // Somebody may have been quicker: then this one is closed again.
             let _ = self.fd.set(bell);
-            let _watchers = lock(&self.watchers);
+            let watchers = lock(&self.watchers);
             self.watched.store(true, Ordering::SeqCst);
             self.followed.store(true, Ordering::Relaxed);
             fence(Ordering::SeqCst);
+            drop(watchers);
+            self.end_loan();
         }
         Ok(self.fd.get().expect("set above and never taken"))
     }
@@ -370,6 +368,35 @@ impl Signals {
             lease.take_in();
             Woken::Signalled
         })
+    }
+
+    /// Has `lend` lend a connection to the event loop that watches, unless somebody else waits for the socket too, and
+    /// would have to wait for the loop.
+    pub(crate) fn lend_to_loop(
+        &self,
+        lend: impl FnOnce() -> Option<Arc<dyn LoopLease>>,
+    ) -> Option<Arc<dyn LoopLease>> {
+        if self.is_watched_by_several() {
+            return None;
+        }
+        let lease = lend()?;
+        *lock(&self.loan) = Some(Arc::downgrade(&lease));
+        if self.is_watched_by_several() {
+            self.end_loan(); // who has come meanwhile may have seen none
+        }
+        Some(lease)
+    }
+
+    fn is_watched_by_several(&self) -> bool {
+        lock(&self.watchers).len() > 1 || self.fd.get().is_some()
+    }
+
+    /// The I/O thread reads again, for somebody begins to wait who does not know when the loop runs.
+    pub(crate) fn end_loan(&self) {
+        let lease = lock(&self.loan).take();
+        if let Some(lease) = lease.and_then(|lease| lease.upgrade()) {
+            lease.end();
+        }
     }
 
     /// Gives back what only waiting needs, for the socket is closed.
@@ -525,4 +552,103 @@ pub(crate) trait Lease {
 
     /// Moves what came into the socket's pipe.
     fn take_in(&self);
+}
+
+/// The same for an event loop, which watches the connection by a [`LoopWatch`]; the I/O thread may end it too.
+pub(crate) trait LoopLease: Send + Sync {
+    /// Moves what came into the socket's pipe. Look afterwards whether it is over.
+    fn take_in(&self);
+
+    /// The I/O thread reads again.
+    fn end(&self);
+
+    fn is_over(&self) -> bool;
+}
+
+/// What an event loop of the application watches: an epoll of a bell and of the connections that are lent to the loop.
+/// Nobody sleeps here: it is in the loop's own epoll.
+#[derive(Debug)]
+pub(crate) struct LoopWatch {
+    epoll: OwnedFd,
+    bell: Bell,
+    connections: AtomicUsize,
+}
+
+/// What there is to do for an event loop.
+#[derive(Debug)]
+pub(crate) struct LoopNews {
+    /// The bell was rung.
+    pub(crate) rung: bool,
+    /// Connections with something to read, by key, and whether that is more than input: an end, an error.
+    pub(crate) connections: Vec<(usize, bool)>,
+}
+
+impl LoopWatch {
+    /// What the bell is called in the epoll; connections have their keys.
+    const BELL: u64 = u64::MAX;
+
+    pub(crate) fn new() -> Result<Self> {
+        let watch = Self {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            bell: Bell::new()?,
+            connections: AtomicUsize::new(0),
+        };
+        watch.add(&watch.bell, Self::BELL)?;
+        Ok(watch)
+    }
+
+    fn add(&self, source: impl AsFd, name: u64) -> rustix::io::Result<()> {
+        let data = epoll::EventData::new_u64(name);
+        epoll::add(&self.epoll, source, data, epoll::EventFlags::IN)
+    }
+
+    /// Watches a connection. False if the kernel has no room for that.
+    pub(crate) fn watch(&self, stream: impl AsFd, key: usize) -> bool {
+        let added = self.add(stream, key as u64).is_ok();
+        self.connections.fetch_add(added.into(), Ordering::Relaxed);
+        added
+    }
+
+    /// Watches a connection no more. It is still open: afterwards its number may be another's, and a copy of it that
+    /// a forked process has would stay in the epoll.
+    pub(crate) fn unwatch(&self, stream: impl AsFd) {
+        let _ = epoll::delete(&self.epoll, stream); // it is there
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Why the descriptor is readable. Not all of it if that is much: it stays readable then.
+    pub(crate) fn news(&self) -> LoopNews {
+        let mut news = LoopNews {
+            rung: true,
+            connections: Vec::new(),
+        };
+        if self.connections.load(Ordering::Relaxed) == 0 {
+            return news; // what else could it be
+        }
+        let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; 16];
+        let at_once = rustix::time::Timespec::default();
+        if let Ok((events, _)) = epoll::wait(&self.epoll, &mut events, Some(&at_once)) {
+            news.rung = false;
+            for event in events {
+                let (name, flags) = (event.data.u64(), event.flags);
+                if name == Self::BELL {
+                    news.rung = true;
+                } else {
+                    let more = flags != epoll::EventFlags::IN;
+                    news.connections.push((name as usize, more));
+                }
+            }
+        }
+        news
+    }
+
+    pub(crate) fn silence(&self) {
+        self.bell.silence();
+    }
+}
+
+impl AsFd for LoopWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
 }

@@ -23,7 +23,7 @@ use crate::options::{Change, Live, OptionValue, Reading, SocketOptions};
 use crate::pattern::{Command, PatternOption, Peer, Setup, is_split, new as new_pattern};
 use crate::pipe::Wake;
 use crate::port::{Port, Tend, next_id};
-use crate::signals::{POLLIN, POLLOUT, Signals};
+use crate::signals::{LoopLease, LoopWatch, POLLIN, POLLOUT, Signals};
 use crate::sync::{Alive, lock};
 use crate::transport::check_busy_poll;
 
@@ -248,6 +248,15 @@ impl Socket {
             }
         }
         Ok(events)
+    }
+
+    /// Lends the connection to the only peer to an event loop, if it can be and is worth it.
+    pub(crate) fn lend_to_loop(
+        &self,
+        watch: &Arc<LoopWatch>,
+        key: usize,
+    ) -> Option<Arc<dyn LoopLease>> {
+        self.inner.port.lend_to_loop(watch, key)
     }
 
     fn check_open(&self) -> Result<()> {

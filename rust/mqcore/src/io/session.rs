@@ -11,7 +11,7 @@
 //!
 //! A session is driven by turns on its I/O thread. Two things may happen elsewhere: when the application
 //! answers what it has just received, its own thread writes the answer to the idle connection, which
-//! saves the hand-off (see [`Session::wake`]), and then may wait at the connection for what comes next
+//! saves the hand-off (see [`Session::wake`]), and then it, or its event loop, may read what comes next
 //! (see `lease.rs`). Nothing in here ever waits, for a lock of a socket least
 //! of all.
 //!
@@ -34,6 +34,8 @@ use std::time::Instant;
 
 use mqcore_proto::{Connection, Frame, PeerInfo, ProtocolError, SocketType};
 
+use lease::Borrower;
+
 use super::command::Command;
 use super::thread::{IoThread, Next, Ready, Turn, deregister};
 use crate::endpoint::{Endpoint, TcpAddress};
@@ -43,7 +45,7 @@ use crate::options::SocketOptions;
 use crate::pattern::{Peer, PipeId, Properties};
 use crate::pipe::{Bound, PipeEnd, Wake, Waker, pipe_pair};
 use crate::port::{Link as PeerLink, Port, name_in_use, next_id};
-use crate::signals::Lease;
+use crate::signals::{Lease, LoopLease, LoopWatch};
 use crate::sync::{Alive, Tally, lock};
 use crate::transport::socks::Negotiation;
 use crate::transport::{ResolvedAddress, Stream};
@@ -170,7 +172,10 @@ struct Link {
     /// What went out last went out by the application's own hand: it may wait for the answer itself.
     lockstep: bool,
     /// Somebody does (see `lease.rs`), and the poll does not watch for what comes.
-    lent: bool,
+    lent: Option<Borrower>,
+    /// When an event loop last wanted to, and until when none may.
+    wanted_by_loop: Instant,
+    not_for_loops_until: Instant,
     /// The poll watches for room to write. Invariant: if not, `ready.writable` holds.
     watches_room: bool,
     /// The poll watches for something.
@@ -364,8 +369,13 @@ impl PeerLink for Session {
     }
 
     fn lend(&self) -> Option<Box<dyn Lease>> {
-        let lease = lease::StreamLease::take(self.me.upgrade()?)?;
+        let lease = lease::InCall::take(self.me.upgrade()?)?;
         Some(Box::new(lease))
+    }
+
+    fn lend_to_loop(&self, watch: &Arc<LoopWatch>, key: usize) -> Option<Arc<dyn LoopLease>> {
+        let lease = lease::InLoop::take(&self.me.upgrade()?, watch, key)?;
+        Some(Arc::new(lease))
     }
 
     fn ends(&self) -> Ends {

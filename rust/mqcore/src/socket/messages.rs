@@ -305,6 +305,7 @@ impl Socket {
     fn wait_to_receive(&self, seen: u32, deadline: Option<Instant>) -> Result<()> {
         let port = &self.inner.port;
         let Some(lease) = port.lend() else {
+            port.signals.end_loan();
             return self.wait(&port.signals.readable, seen, deadline);
         };
         let woken = port.signals.wait_at(&*lease, seen, deadline)?;

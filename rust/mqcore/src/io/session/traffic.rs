@@ -61,6 +61,7 @@ impl Core {
         if !link.handshake_done && self.has_nothing_to_send() {
             return Err(Loss::Finished); // there is nothing to shake hands for
         }
+        let loan = self.review_loan(session, turn.now);
         // Read first: what waits in the stream is a sign of life.
         let batch = in_batch(session);
         if turn.buffer.len() < batch {
@@ -104,7 +105,8 @@ impl Core {
         if more_in || more_out {
             Ok(Next::Again)
         } else {
-            Ok(Next::Wait(link.connection.poll_timeout()))
+            let timeout = link.connection.poll_timeout();
+            Ok(Next::Wait(timeout.into_iter().chain(loan).min()))
         }
     }
 
@@ -429,7 +431,9 @@ impl Link {
             outward_closed: false,
             unanswered: 0,
             lockstep: false,
-            lent: false,
+            lent: None,
+            wanted_by_loop: now,
+            not_for_loops_until: now,
             watches_room: true,
             watched: true,
             farewell: None,
@@ -448,7 +452,7 @@ impl Link {
     pub(super) fn rewatch(&mut self, session: &Session) {
         if let Some(key) = session.key() {
             let registry = &session.thread.registry;
-            let wanted = (!self.lent, self.watches_room);
+            let wanted = (self.lent.is_none(), self.watches_room);
             let fd = self.stream.as_raw_fd();
             self.watched = rewatch(registry, fd, key, self.watched, wanted);
         }
