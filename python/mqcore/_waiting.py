@@ -119,6 +119,21 @@ def raise_again() -> Any:
     raise Again
 
 
+def _task_alone(future: Any) -> Any:
+    """How the task goes on that waits for a future, and in which context. None if others wait for it too, if it is no
+    task, or if it cannot go on now because another one runs.
+    """
+    callbacks = future._callbacks
+    if (
+        callbacks is not None
+        and len(callbacks) == 1
+        and isinstance(getattr(callbacks[0][0], "__self__", None), asyncio.Task)
+        and asyncio.current_task(future.get_loop()) is None
+    ):
+        return callbacks[0]
+    return None
+
+
 class FutureEvent:
     """Somebody waits for an operation of a socket."""
 
@@ -157,8 +172,15 @@ class FutureEvent:
             if future.done():  # by what `load` did
                 return True
         if self.queue is not None:
-            future.remove_done_callback(self.forgotten)
-            self.forgotten(future)
+            self.leave()
+            if (alone := _task_alone(future)) is not None:
+                # It goes on at once: there is no turn of the loop in between, in which the task could be cancelled, and
+                # the message be nobody's. It also saves the turn.
+                go_on, context = alone
+                future.remove_done_callback(go_on)
+                future.set_result(result)
+                context.run(go_on, future)
+                return True
         future.set_result(result)
         return True
 
@@ -166,8 +188,7 @@ class FutureEvent:
         """Settles the future with an exception, whose traceback must not lead here: it would keep the socket alive."""
         future = self.future
         if self.queue is not None:
-            future.remove_done_callback(self.forgotten)
-            self.forgotten(future)
+            self.leave()
         if not future.done():
             if isinstance(error, StopIteration):  # which a future refuses
                 said = RuntimeError(f"what was received could not be loaded: {error!r}")
@@ -177,6 +198,11 @@ class FutureEvent:
                 future.set_exception(error)
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise error
+
+    def leave(self) -> None:
+        """It waits no more, for its future is about to be settled."""
+        self.future.remove_done_callback(self.forgotten)
+        self.forgotten(self.future)
 
     def forgotten(self, _future: Any) -> None:
         """It waits no more. Called by its future if somebody else has settled it."""
@@ -328,9 +354,13 @@ class Waiting:
         return done
 
     def _serve(self, events: deque[FutureEvent]) -> bool:
-        """Settles all that are ready, in order. False if not even the first one is."""
+        """Settles all that are ready, in order; who comes meanwhile waits for the loop's next turn. False if not even the
+        first one is ready.
+        """
         first = True
-        while events:
+        for _ in range(len(events)):
+            if not events:  # they left meanwhile
+                break
             event = events[0]
             if event.future.done():
                 event.forgotten(None)
