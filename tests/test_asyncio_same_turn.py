@@ -116,6 +116,66 @@ def test_task_cancelled_in_the_turn_of_a_message_has_it_or_leaves_it(over: Any, 
     run(main)
 
 
+eager = getattr(asyncio, "eager_task_factory", None)
+since_312 = pytest.mark.skipif(eager is None, reason="tasks are eager from Python 3.12 on")
+
+
+@pytest.mark.deviation
+@pytest.mark.parametrize(
+    "factory",
+    [
+        pytest.param(eager, id="eager", marks=since_312),
+    ],
+)
+def test_tasks_of_other_kinds_have_it_or_leave_it_too(over: Any, factory: Any) -> None:
+    push, pull = over
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(factory)
+        for number in range(10):
+            got: list[Any] = []
+            task = await waiting(pull.recv, to=got)
+            plain(push).send(b"%d" % number)
+            assert plain(pull).poll(5000)
+            after_what_came(task.cancel)
+            await asyncio.wait([task])
+            assert task.cancelled()
+            while await pull.poll(0):
+                got.append(await pull.recv())
+            assert got == [b"%d" % number]
+
+    run(main)
+
+
+@since_312
+def test_eager_task_that_a_task_starts_when_it_goes_on_runs_at_once(pair: Any) -> None:
+    push, pull = pair
+
+    async def main() -> None:
+        async def receive() -> Any:
+            received = await pull.recv()
+            return received, asyncio.current_task()
+
+        async def parent() -> None:
+            assert await receive() == (b"1", task)
+            children = [asyncio.create_task(receive()) for _ in range(2)]
+            assert [child.done() for child in children] == [True, False]
+            assert asyncio.current_task() is task
+            await push.send(b"3")
+            assert [await child for child in children] == [
+                (b"2", children[0]),
+                (b"3", children[1]),
+            ]
+
+        asyncio.get_running_loop().set_task_factory(eager)
+        task = asyncio.create_task(parent())
+        for message in (b"1", b"2"):
+            plain(push).send(message)
+        await task
+
+    run(main)
+
+
 @pytest.mark.deviation
 def test_timeout_that_is_up_in_the_turn_of_the_message_loses_nothing(pair: Any) -> None:
     push, pull = pair
@@ -133,6 +193,36 @@ def test_timeout_that_is_up_in_the_turn_of_the_message_loses_nothing(pair: Any) 
             async with asyncio.timeout(0.01) as timeout:
                 loop.call_soon(both, timeout.when() + 0.001)  # type: ignore[operator]
                 got.append(await pull.recv())
+        got += [await pull.recv() for _ in range(1 - len(got))]
+        assert got == [b"1"] and not await pull.poll(0)
+
+    run(main)
+
+
+@pytest.mark.deviation
+@pytest.mark.parametrize("form", ["future", "coroutine"])
+def test_wait_for_whose_time_is_up_in_the_turn_of_the_message_loses_nothing(
+    pair: Any, form: str
+) -> None:
+    """From Python 3.12 on it waits in the task itself, before in a future of its own."""
+    push, pull = pair
+
+    async def receive() -> Any:
+        return await pull.recv()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        def both() -> None:
+            until = loop.time() + 0.02
+            plain(push).send(b"1")
+            while loop.time() <= until:
+                pass
+
+        got = []
+        loop.call_soon(loop.call_soon, both)  # what receives has a turn to begin
+        with suppress(TimeoutError):
+            got.append(await asyncio.wait_for(pull.recv() if form == "future" else receive(), 0.01))
         got += [await pull.recv() for _ in range(1 - len(got))]
         assert got == [b"1"] and not await pull.poll(0)
 
