@@ -116,6 +116,10 @@ def test_task_cancelled_in_the_turn_of_a_message_has_it_or_leaves_it(over: Any, 
     run(main)
 
 
+def written_in_python(loop: Any, coro: Any, **options: Any) -> Any:
+    return asyncio.tasks._PyTask(coro, loop=loop, **options)  # type: ignore[attr-defined]
+
+
 eager = getattr(asyncio, "eager_task_factory", None)
 since_312 = pytest.mark.skipif(eager is None, reason="tasks are eager from Python 3.12 on")
 
@@ -124,6 +128,7 @@ since_312 = pytest.mark.skipif(eager is None, reason="tasks are eager from Pytho
 @pytest.mark.parametrize(
     "factory",
     [
+        pytest.param(written_in_python, id="written in Python"),
         pytest.param(eager, id="eager", marks=since_312),
     ],
 )
@@ -409,15 +414,14 @@ def test_tasks_written_in_python_go_on_too(pair: Any) -> None:
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        kind = asyncio.tasks._PyTask  # type: ignore[attr-defined]
-        loop.set_task_factory(lambda loop, coro, **options: kind(coro, loop=loop, **options))
+        loop.set_task_factory(written_in_python)
 
         async def wait() -> Any:
             return await pull.recv()
 
         task = asyncio.create_task(wait())
         await turns()
-        assert type(task) is kind
+        assert type(task) is not asyncio.Task
         plain(push).send(b"1")
         assert await task == b"1"
         loop.set_task_factory(None)

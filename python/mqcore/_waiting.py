@@ -119,6 +119,10 @@ def raise_again() -> Any:
     raise Again
 
 
+_TASKS = (asyncio.Task, asyncio.tasks._PyTask)  # type: ignore[attr-defined]
+"""The one in C, and the one in Python that some task factories make instead."""
+
+
 def _task_alone(future: Any) -> Any:
     """How the task goes on that waits for a future, and in which context. None if others wait for it too, if it is no
     task, or if it cannot go on now because another one runs.
@@ -127,7 +131,7 @@ def _task_alone(future: Any) -> Any:
     if (
         callbacks is not None
         and len(callbacks) == 1
-        and isinstance(getattr(callbacks[0][0], "__self__", None), asyncio.Task)
+        and isinstance(getattr(callbacks[0][0], "__self__", None), _TASKS)
         and asyncio.current_task(future.get_loop()) is None
     ):
         return callbacks[0]
