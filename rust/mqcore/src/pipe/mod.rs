@@ -796,3 +796,5 @@ mod tests {
 
 #[cfg(all(test, loom))]
 mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod model_tests;
