@@ -20,6 +20,21 @@ def filler(size: int, seed: int = 0) -> Filler:
     return made
 
 
+def stream(seed: int, count: int) -> list[list[bytes]]:
+    """`count` messages, mostly short and of one frame, none equal to another: both processes make the same ones."""
+    dice = random.Random(seed)
+    made = []
+    for number in range(count):
+        longest = dice.choice([0, 20, 100, 300, 10_000])
+        parts = 1 if dice.random() < 0.95 else dice.randrange(2, 5)
+        made.append(
+            [b"%d " % number + b"x" * dice.randrange(longest + 1) for _ in range(parts)]
+            if dice.random() < 0.98
+            else [b""]
+        )
+    return made
+
+
 class Fingerprint:
     """Stands for received bytes too long to carry back; equal to bytes of the same length and hash."""
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-from peers.filler import filler, pack_received, unpack
+from peers.filler import filler, pack_received, stream, unpack
 from peers.waiting import PATIENCE_MS, send_patiently
 
 zmq = importlib.import_module(sys.argv[1])
@@ -82,6 +82,17 @@ class Peer:
         """Sends `count` messages back as they came."""
         for _ in range(count):
             self.sockets[socket].send_multipart(self.sockets[socket].recv_multipart())
+
+    def send_stream(self, socket: int, seed: int, count: int) -> None:
+        for message in stream(seed, count):
+            self.sockets[socket].send_multipart(message)
+
+    def receive_stream(self, socket: int, seed: int, count: int, envelope: list) -> None:
+        """Slowly, so that everything runs full in between."""
+        for number, message in enumerate(stream(seed, count)):
+            if number % 500 == 499:
+                threading.Event().wait(0.002)
+            assert self.sockets[socket].recv_multipart() == [*map(unpack, envelope), *message]
 
     def close(self, socket: int, linger: int) -> None:
         self.sockets.pop(socket).close(linger=linger)
