@@ -131,6 +131,16 @@ def test_modules_that_are_attributes_are_loaded_when_they_are_asked_for() -> Non
     assert python(code).splitlines() == ["False False False False", "True True True True"]
 
 
+def test_names_that_are_loaded_later_are_listed() -> None:
+    code = """
+        import sys, mqcore
+        names = {"Stopwatch", "backend", "curve_keypair", "curve_public", "sugar", "utils"}
+        before = set(sys.modules)
+        print(names - set(dir(mqcore)), set(mqcore.__all__) - set(dir(mqcore)), set(sys.modules) - before)
+    """
+    assert python(code) == "set() set() set()"
+
+
 @pytest.mark.deviation
 @pytest.mark.parametrize("module", sorted(set(modules()) - set(NEEDS)))
 def test_module_comes_alone_and_needs_nothing_that_may_be_missing(module: str) -> None:

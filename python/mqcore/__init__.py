@@ -115,6 +115,9 @@ else:
             return found
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_LATER, *_MODULES_LATER})
+
 
 # A forked child has none of the parent's threads: what it inherits raises instead of waiting for them.
 if hasattr(_os, "register_at_fork"):
