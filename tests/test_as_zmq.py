@@ -125,6 +125,13 @@ def test_pyzmq_imported_before_is_refused(run: Run) -> None:
     done = run("-c", "import zmq, mqcore; mqcore.install_as_zmq()")
     assert done.returncode == 1
     assert "RuntimeError: pyzmq was imported before mqcore could take its place" in done.stderr
+
+
+def test_pyzmq_is_named_and_not_one_of_its_modules(run: Run) -> None:
+    run.write("zmq/__init__.py", "import zmq.part")
+    run.write("zmq/part.py", "")
+    done = run("-c", "import zmq, mqcore; mqcore.install_as_zmq()")
+    assert "(<module 'zmq' from " in done.stderr
     assert "python -m mqcore.as_zmq" in done.stderr
 
 

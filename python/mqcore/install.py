@@ -161,7 +161,7 @@ def _is_installed() -> bool:
 
 def _refuse_pyzmq() -> None:
     """Raises RuntimeError if modules of another zmq are there already."""
-    for name, module in list(sys.modules.items()):
+    for name, module in sorted(sys.modules.items()):  # zmq itself before what it has imported
         real_name = _real_name(name)
         if real_name is None:
             continue
