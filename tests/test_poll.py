@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import os
+import pickle
 import socket as system
 import time
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 zmq: Any = importlib.import_module(os.environ.get("MQCORE_TEST_MODULE", "mqcore"))
+ours = pytest.mark.deviation
 
 
 @pytest.fixture
@@ -223,6 +226,39 @@ def test_term_wakes_a_poll() -> None:
     context.term()
     thread.join(10)
     assert found == [zmq.ETERM]
+
+
+def test_copy_of_a_poller_polls_for_itself(pair: Any) -> None:
+    a, b = pair
+    poller = zmq.Poller()
+    poller.register(b, zmq.POLLIN)
+    assert poller.poll(0) == []
+    a.send(b"x")
+    assert copy.copy(poller).poll(1000) == [(b, zmq.POLLIN)]
+    [(other, events)] = copy.deepcopy(poller).poll(1000)
+    assert other is not b and other.recv() == b"x" and events == zmq.POLLIN
+    assert poller.poll(0) == []
+
+
+@ours  # pyzmq's copies share their lists
+def test_what_a_copy_of_a_poller_registers_is_its_own(pair: Any) -> None:
+    a, b = pair
+    poller = zmq.Poller()
+    poller.register(b, zmq.POLLIN)
+    other = copy.copy(poller)
+    other.register(a, zmq.POLLOUT)
+    other.modify(b, zmq.POLLOUT)
+    assert other.poll(1000) == [(b, zmq.POLLOUT), (a, zmq.POLLOUT)]
+    assert poller.sockets == [(b, zmq.POLLIN)] and a not in poller
+    assert poller.poll(0) == []
+
+
+def test_poller_of_descriptors_can_be_pickled(plain: Any) -> None:
+    a, b = plain
+    poller = zmq.Poller()
+    poller.register(b.fileno(), zmq.POLLIN)
+    a.send(b"x")
+    assert pickle.loads(pickle.dumps(poller)).poll(1000) == [(b.fileno(), zmq.POLLIN)]
 
 
 def test_many_sockets_with_one_ready(sockets: Any) -> None:

@@ -40,6 +40,16 @@ class Poller:
         self._map = {}
         self._forget_all()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy takes along: what is registered, which it watches for itself."""
+        watching = ("_set", "_keys", "_watched", "_files", "_asked")
+        state = {name: value for name, value in self.__dict__.items() if name not in watching}
+        return {**state, "sockets": list(self.sockets), "_map": dict(self._map)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget_all()
+
     def __contains__(self, socket: Any) -> bool:
         return socket in self._map
 
