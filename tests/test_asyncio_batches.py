@@ -128,6 +128,22 @@ def test_recv_many_waits_for_the_first_message(pair: Any) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("wait", ["recv_many", "recv_many_multipart", "poll"])
+def test_timeout_that_is_no_number_is_refused_and_takes_no_message(pair: Any, wait: str) -> None:
+    """The receive was refused, but still stood in the queue and took what came next."""
+    push, pull = pair
+
+    async def main() -> None:
+        with pytest.raises(TypeError):
+            await getattr(pull, wait)(timeout="20")
+        assert not pull._recv_futures
+        await push.send_many(NUMBERS[:2])
+        await turns()
+        assert await asyncio.wait_for(pull.recv_many(), 10) == NUMBERS[:2]
+
+    run(main)
+
+
 def test_recv_many_keeps_its_timeout(pair: Any) -> None:
     push, pull = pair
 

@@ -292,16 +292,19 @@ class Waiting:
         flags: int,
         timeout: float,
     ) -> None:
-        """Queues an event, for at most `timeout` milliseconds (negative: for ever)."""
+        """Queues an event, for at most `timeout` milliseconds (negative: for ever).
+
+        What raises does so before the event is queued: its caller never gets the future that it would settle.
+        """
+        if timeout >= 0:
+            event.timer = self.watch.loop.call_later(timeout / 1000, event.expire)
+        if self.key is None and flags & ~self.state:
+            self.key = self.watch.set.insert(socket)
         event.queue = queue
         event.flags = flags
         queue.append(event)
         event.future.add_done_callback(event.forgotten)
-        if timeout >= 0:
-            event.timer = self.watch.loop.call_later(timeout / 1000, event.expire)
         if flags & ~self.state:
-            if self.key is None:
-                self.key = self.watch.set.insert(socket)
             self.state |= flags | self.heard
             self.watch.wait(self.key, self.state, self._handle)
 
