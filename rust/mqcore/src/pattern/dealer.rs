@@ -156,7 +156,7 @@ impl Incoming for Receiving {
     }
 
     fn try_recv_more(&mut self, most: usize, look: &mut dyn FnMut(&[u8])) -> usize {
-        self.peers.read_more(most, look)
+        self.peers.read_more(self.last.as_ref(), most, look)
     }
 
     fn readable(&mut self) -> bool {

@@ -96,12 +96,23 @@ impl<T> FairQueue<T> {
         self.next(|reader| reader.read_with(&mut look), ended)
     }
 
-    /// Takes more of the messages that came with the one read last, if no other pipe has a turn; see
+    /// Takes more of the messages that came with one of `peer`, if no other pipe has a turn; see
     /// [`PipeReader::read_more`].
     #[inline]
-    pub(super) fn read_more(&mut self, most: usize, look: &mut dyn FnMut(&[u8])) -> usize {
-        match self.active.front() {
-            Some(&slot) if self.active.len() == 1 => self.slots[slot].reader.read_more(most, look),
+    pub(super) fn read_more(
+        &mut self,
+        peer: Option<&Arc<Peer>>,
+        most: usize,
+        look: &mut dyn FnMut(&[u8]),
+    ) -> usize {
+        if self.active.len() > 1 {
+            return 0;
+        }
+        let entry = self.active.front().map(|&slot| &mut self.slots[slot]);
+        match entry.zip(peer) {
+            Some((entry, peer)) if Arc::ptr_eq(&entry.peer, peer) => {
+                entry.reader.read_more(most, look)
+            }
             _ => 0,
         }
     }

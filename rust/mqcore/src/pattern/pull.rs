@@ -55,7 +55,7 @@ impl Incoming for Pull {
     }
 
     fn try_recv_more(&mut self, most: usize, look: &mut dyn FnMut(&[u8])) -> usize {
-        self.peers.read_more(most, look)
+        self.peers.read_more(self.last.as_ref(), most, look)
     }
 
     fn readable(&mut self) -> bool {
@@ -77,7 +77,7 @@ impl Incoming for Pull {
 mod tests {
     use super::super::testing::{Rig, message};
     use super::*;
-    use mqcore_proto::SocketType;
+    use mqcore_proto::{RunBuilder, SocketType};
 
     #[test]
     fn messages_come_from_the_peers_in_turn() {
@@ -182,5 +182,31 @@ mod tests {
         let _peer = rig.attach();
         assert_eq!(rig.send(&["1"]), Err(Refusal::Unsupported));
         assert!(!rig.writable());
+    }
+    #[test]
+    fn more_comes_from_the_peer_of_the_last_message_only() {
+        for kind in [SocketType::Pull, SocketType::Dealer] {
+            let mut rig = Rig::new(kind);
+            let [mut leaver, mut stayer] = [rig.attach(), rig.attach()];
+            let mut run = RunBuilder::default();
+            for payload in [b"1", b"2", b"3"] {
+                run.push(payload);
+            }
+            stayer.end.writer.write_run(run.finish());
+            stayer.end.writer.flush();
+            assert_eq!(rig.recv(), Ok(message(&["1"])));
+            leaver.send(&["x"]);
+            assert_eq!(rig.recv(), Ok(message(&["2"])));
+            assert!(rig.readable(), "it looks ahead");
+            let id = leaver.id;
+            drop(leaver);
+            assert_eq!(rig.recv(), Ok(message(&["x"])));
+            assert_eq!(rig.last_peer(), Some(id));
+            let mut more = 0;
+            rig.incoming.try_recv_more(9, &mut |_| more += 1);
+            assert_eq!(more, 0, "of the other peer");
+            assert_eq!(rig.recv(), Ok(message(&["3"])));
+            assert_eq!(rig.last_peer(), Some(stayer.id));
+        }
     }
 }
