@@ -124,8 +124,7 @@ def test_program_of_a_user_checks(tmp_path: Path, program: str) -> None:
     assert output.startswith("Success"), output
 
 
-@PROGRAMS
-def test_program_of_a_user_checks_with_pyright_too(tmp_path: Path, program: str) -> None:
+def pyright(tmp_path: Path, program: str) -> str:
     pytest.importorskip("pyright")
     (tmp_path / "program.py").write_text(program)
     try:
@@ -134,20 +133,33 @@ def test_program_of_a_user_checks_with_pyright_too(tmp_path: Path, program: str)
         output = "it cannot get its node"
     if "informations" not in output:
         pytest.skip(f"pyright does not run here: {output[-200:]}")
+    return output
+
+
+@PROGRAMS
+def test_program_of_a_user_checks_with_pyright_too(tmp_path: Path, program: str) -> None:
+    output = pyright(tmp_path, program)
     assert "0 errors" in output, output
 
 
-def test_mistakes_of_a_user_are_found(tmp_path: Path) -> None:
-    output = check(
-        tmp_path,
-        """
+MISTAKES = """
 import mqcore as zmq
 
 socket = zmq.Context().socket(zmq.PULL)
 number: int = socket.recv()
 socket.recv(timeout=1)
 socket.bind(5)
-""",
-    )
+"""
+
+
+def test_mistakes_of_a_user_are_found(tmp_path: Path) -> None:
+    output = check(tmp_path, MISTAKES)
     for line in (5, 6, 7):
         assert f"program.py:{line}: error" in output, output
+
+
+def test_mistakes_of_a_user_are_found_by_pyright_too(tmp_path: Path) -> None:
+    """It took every context and socket for Any, and so everything for right."""
+    output = pyright(tmp_path, MISTAKES)
+    for line in (5, 6, 7):
+        assert f"program.py:{line}:" in output, output

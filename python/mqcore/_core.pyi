@@ -2,7 +2,7 @@
 
 from asyncio import Future
 from collections.abc import Iterable
-from typing import Any, Literal, final, overload
+from typing import Any, Literal, Self, final, overload
 
 from typing_extensions import disjoint_base
 
@@ -47,7 +47,7 @@ def zmq_poll(
 
 @disjoint_base
 class Context:
-    def __new__(cls, *_args: Any, **_kwargs: Any) -> Any: ...
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
     def __init__(self, io_threads: int = 1, shadow: int = 0) -> None: ...
     closed: bool
     @property
@@ -89,7 +89,7 @@ class Frame:
         copy: bool | None = None,
         copy_threshold: int | None = None,
         **_kwargs: Any,
-    ) -> Frame: ...
+    ) -> Self: ...
     def __init__(
         self,
         data: Any = None,
@@ -126,7 +126,7 @@ class Release:
 
 @disjoint_base
 class Socket:
-    def __new__(cls, *_args: Any, **_kwargs: Any) -> Any: ...
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
     def __init__(
         self,
         context: Any = None,
