@@ -113,8 +113,33 @@ async def main() -> None:
 asyncio.run(main())
 """
 
+UNANNOTATED = """
+import mqcore as zmq
+import mqcore.asyncio
+
+context = zmq.Context.instance()
+payload: bytes = context.socket(zmq.PULL).recv()
+with zmq.Context.shadow(context) as other:
+    text: str = other.socket(zmq.SUB).recv_string()
+
+
+def serve(context: zmq.Context) -> None:
+    context.socket(zmq.REP).bind("inproc://a")
+
+
+async def ask() -> str:
+    own = mqcore.asyncio.Context.instance()
+    serve(own)
+    return await own.socket(zmq.REQ).recv_string()
+
+
+serve(context)
+"""
+
 PROGRAMS = pytest.mark.parametrize(
-    "program", [SYNCHRONOUS, ASYNCHRONOUS], ids=["synchronous", "asynchronous"]
+    "program",
+    [SYNCHRONOUS, ASYNCHRONOUS, UNANNOTATED],
+    ids=["synchronous", "asynchronous", "unannotated"],
 )
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from threading import Lock
 from types import TracebackType
-from typing import Any, ClassVar, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 from warnings import warn
 from weakref import WeakSet
 
@@ -19,7 +19,13 @@ from mqcore.socket import Socket
 from mqcore.utils.interop import cast_int_addr
 
 _ContextT = TypeVar("_ContextT", bound="Context[Any]")
-_SocketT = TypeVar("_SocketT", bound="Socket[Any]", covariant=True)
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as _TypeVar
+
+    # Where nobody says otherwise, as for `Context.instance()`, the sockets are plain ones.
+    _SocketT = _TypeVar("_SocketT", bound="Socket[Any]", covariant=True, default=Socket[bytes])
+else:
+    _SocketT = TypeVar("_SocketT", bound="Socket[Any]", covariant=True)
 
 _exiting = False
 
