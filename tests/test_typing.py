@@ -71,6 +71,8 @@ try:
     push.send(b"x")
 except zmq.Again as error:
     number: int | None = error.errno
+except zmq.error.ZMQError:
+    pass
 sync: zmq.SyncSocket = push
 context.destroy(linger=0)
 """
@@ -136,10 +138,22 @@ async def ask() -> str:
 serve(context)
 """
 
+WITH_STAR = """
+from mqcore import *
+from mqcore import green
+
+with Context() as context, context.socket(PUSH) as push:
+    try:
+        push.send(b"x", DONTWAIT)
+    except Again as error:
+        print(error.errno == EAGAIN, zmq_version())
+kind: SocketType = green.PUSH
+"""
+
 PROGRAMS = pytest.mark.parametrize(
     "program",
-    [SYNCHRONOUS, ASYNCHRONOUS, UNANNOTATED],
-    ids=["synchronous", "asynchronous", "unannotated"],
+    [SYNCHRONOUS, ASYNCHRONOUS, UNANNOTATED, WITH_STAR],
+    ids=["synchronous", "asynchronous", "unannotated", "with star"],
 )
 
 

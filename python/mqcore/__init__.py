@@ -6,25 +6,30 @@ Importing it starts no thread and makes no context.
 from __future__ import annotations
 
 import os as _os
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _t
 
-from mqcore import _core, constants, error
-from mqcore._core import (
-    IPC_PATH_MAX_LEN,
-    has,
-    proxy,
-    proxy_steerable,
-    strerror,
-    zmq_errno,
-    zmq_poll,
-)
-from mqcore.constants import *  # noqa: F403
-from mqcore.context import Context
-from mqcore.error import *  # noqa: F403
-from mqcore.frame import Frame, Message
-from mqcore.poll import Poller, select
-from mqcore.socket import Socket
-from mqcore.tracker import _FINISHED_TRACKER, MessageTracker
+from mqcore import _core
+from mqcore import constants as _constants
+from mqcore import error as _error
+from mqcore._core import IPC_PATH_MAX_LEN as IPC_PATH_MAX_LEN
+from mqcore._core import has as has
+from mqcore._core import proxy as proxy
+from mqcore._core import proxy_steerable as proxy_steerable
+from mqcore._core import strerror as strerror
+from mqcore._core import zmq_errno as zmq_errno
+from mqcore._core import zmq_poll as zmq_poll
+from mqcore.context import Context as Context
+from mqcore.frame import Frame as Frame
+from mqcore.frame import Message as Message
+from mqcore.poll import Poller as Poller
+from mqcore.poll import select as select
+from mqcore.socket import Socket as Socket
+from mqcore.tracker import _FINISHED_TRACKER as _FINISHED_TRACKER
+from mqcore.tracker import MessageTracker as MessageTracker
+
+# In this form, so that pyright takes `mqcore.constants` and `mqcore.error` for names of the package too.
+from .constants import *  # noqa: F403
+from .error import *  # noqa: F403
 
 COPY_THRESHOLD = 65536
 """From how many bytes on `send(copy=False)` tracks a payload instead of copying it; read by new sockets."""
@@ -87,14 +92,15 @@ def get_library_dirs() -> list[str]:
     return [_os.path.dirname(_os.path.abspath(__file__))]
 
 
-if _TYPE_CHECKING:
+if _t.TYPE_CHECKING:
     from mqcore import _typing as _typing
     from mqcore import backend as backend
     from mqcore import sugar as sugar
     from mqcore import utils as utils
-    from mqcore.curve import curve_keypair, curve_public
+    from mqcore.curve import curve_keypair as curve_keypair
+    from mqcore.curve import curve_public as curve_public
     from mqcore.install import install_as_zmq as install_as_zmq
-    from mqcore.stopwatch import Stopwatch
+    from mqcore.stopwatch import Stopwatch as Stopwatch
 else:
     # What is needed once at most, or never, is imported when somebody asks for it: a module, or a name of one.
     _LATER = {
@@ -123,39 +129,41 @@ else:
 if hasattr(_os, "register_at_fork"):
     _os.register_at_fork(after_in_child=_core._after_fork_in_child)
 
-__all__ = [
-    *constants.__all__,
-    *error.__all__,
-    "COPY_THRESHOLD",
-    "Context",
-    "DRAFT_API",
-    "Frame",
-    "IPC_PATH_MAX_LEN",
-    "Message",
-    "MessageTracker",
-    "PYZMQ_DRAFT_API",
-    "Poller",
-    "Socket",
-    "Stopwatch",
-    "SyncContext",
-    "SyncSocket",
-    "_FINISHED_TRACKER",
-    "__revision__",
-    "__version__",
-    "curve_keypair",
-    "curve_public",
-    "device",
-    "get_includes",
-    "has",
-    "mqcore_version",
-    "proxy",
-    "proxy_steerable",
-    "pyzmq_version",
-    "pyzmq_version_info",
-    "select",
-    "strerror",
-    "zmq_errno",
-    "zmq_poll",
-    "zmq_version",
-    "zmq_version_info",
-]
+if not _t.TYPE_CHECKING:
+    # mypy does not read a list that is made of other lists: without this one it takes all names above for public.
+    __all__ = [
+        *_constants.__all__,
+        *_error.__all__,
+        "COPY_THRESHOLD",
+        "Context",
+        "DRAFT_API",
+        "Frame",
+        "IPC_PATH_MAX_LEN",
+        "Message",
+        "MessageTracker",
+        "PYZMQ_DRAFT_API",
+        "Poller",
+        "Socket",
+        "Stopwatch",
+        "SyncContext",
+        "SyncSocket",
+        "_FINISHED_TRACKER",
+        "__revision__",
+        "__version__",
+        "curve_keypair",
+        "curve_public",
+        "device",
+        "get_includes",
+        "has",
+        "mqcore_version",
+        "proxy",
+        "proxy_steerable",
+        "pyzmq_version",
+        "pyzmq_version_info",
+        "select",
+        "strerror",
+        "zmq_errno",
+        "zmq_poll",
+        "zmq_version",
+        "zmq_version_info",
+    ]

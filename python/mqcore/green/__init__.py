@@ -7,6 +7,8 @@ whole thread; a proxy for greenlets is `mqcore.green.device.proxy`. Needs gevent
 
 from __future__ import annotations
 
+import typing as _t
+
 import mqcore as _zmq
 from mqcore import *  # noqa: F403
 from mqcore.green.core import _Context, _Socket
@@ -17,4 +19,5 @@ Context = _Context  # type: ignore[assignment, misc]
 Socket = _Socket  # type: ignore[misc]
 Poller = _Poller  # type: ignore[misc]
 
-__all__ = [*_zmq.__all__]
+if not _t.TYPE_CHECKING:  # as in mqcore
+    __all__ = [*_zmq.__all__]
