@@ -75,16 +75,6 @@ def test_payload_cannot_be_written(sockets: Any) -> None:
             file.readinto(frame)
 
 
-@pytest.mark.deviation
-def test_frame_does_not_change_with_the_buffer_it_was_made_of() -> None:
-    for arguments in ({}, {"copy": False}, {"copy": False, "track": True}):
-        buffer = bytearray(b"a" * 100_000)
-        frame = zmq.Frame(buffer, **arguments)
-        buffer[:] = b"b" * 100_000
-        buffer.append(1)
-        assert frame.bytes == b"a" * 100_000
-
-
 def test_more_is_false_until_it_is_set_or_received(sockets: Any) -> None:
     frame = zmq.Frame(b"x")
     assert frame.more is False and frame.MORE == 0

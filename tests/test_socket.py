@@ -445,3 +445,22 @@ def test_groups_need_another_type(sockets: Any, method: str) -> None:
 def test_statistics_count_by_name(sockets: Any) -> None:
     counters = sockets(zmq.PUB).statistics()
     assert counters["dropped_full"] == 0
+
+
+def test_closed_socket_stays_closed_when_its_context_ends() -> None:
+    context = zmq.Context()
+    socket = context.socket(zmq.PAIR)
+    socket.close()
+    context.term()
+    for call in (
+        lambda: socket.send(b""),
+        socket.recv,
+        lambda: socket.linger,
+        lambda: socket.set(zmq.LINGER, 0),
+        lambda: socket.bind("inproc://a"),
+    ):
+        with pytest.raises(zmq.ZMQError) as caught:
+            call()
+        assert caught.value.errno == zmq.ENOTSOCK and not isinstance(
+            caught.value, zmq.ContextTerminated
+        )

@@ -230,11 +230,11 @@ fn message_of(item: &Bound<'_, PyAny>) -> PyResult<Message> {
 pub(crate) fn recv_many<'py>(
     socket: &Socket,
     py: Python<'py>,
-    max: usize,
+    max: i64,
     timeout: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyList>> {
     let mut taken: Vec<Result<Bound<'py, PyBytes>, mqcore::Frame>> =
-        Vec::with_capacity(max.min(SET_ASIDE));
+        Vec::with_capacity(usize::try_from(max).unwrap_or(0).min(SET_ASIDE));
     receive(
         socket,
         py,
@@ -261,10 +261,10 @@ pub(crate) fn recv_many<'py>(
 pub(crate) fn recv_many_multipart<'py>(
     socket: &Socket,
     py: Python<'py>,
-    max: usize,
+    max: i64,
     timeout: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyList>> {
-    let mut taken = Vec::with_capacity(max.min(SET_ASIDE));
+    let mut taken = Vec::with_capacity(usize::try_from(max).unwrap_or(0).min(SET_ASIDE));
     receive(socket, py, max, timeout, false, &mut |received| {
         taken.push(match received {
             Received::Payload(payload) => payload.into(),
@@ -300,16 +300,16 @@ pub(crate) fn parts_of<'py>(py: Python<'py>, message: &Message) -> PyResult<Boun
 fn receive(
     socket: &Socket,
     py: Python<'_>,
-    max: usize,
+    max: i64,
     timeout: Option<&Bound<'_, PyAny>>,
     single: bool,
     look: &mut dyn FnMut(Received<'_>),
 ) -> PyResult<()> {
-    if max == 0 {
-        return Err(PyValueError::new_err(
-            "max must be at least 1: a batch has one message or more",
-        ));
-    }
+    let Some(max) = usize::try_from(max).ok().filter(|&max| max > 0) else {
+        return Err(PyValueError::new_err(format!(
+            "max must be at least 1, not {max}: a batch has one message or more"
+        )));
+    };
     let engine = socket.engine(py)?;
     // Before the first attempt only if the caller gave it: an option may wait.
     let mut deadline = match timeout {

@@ -1,6 +1,6 @@
 //! The one way bytes enter: Python objects become frames, frames land in Python buffers.
 //!
-//! `bytes` cannot change, so long ones are kept by reference; whatever can change is copied.
+//! `bytes` cannot change, so long ones are kept by reference; whatever can change is copied, unless it is asked not to.
 
 use pyo3::buffer::{PyBuffer, PyUntypedBuffer};
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PyString, PyTuple};
 
-use crate::frame::Frame;
+use crate::frame::{Frame, Held};
 use crate::release::{self, Release};
 use crate::types::KEPT_BY_REFERENCE;
 
@@ -19,11 +19,14 @@ pub(crate) enum Payload {
     Bytes(PyBackedBytes),
     /// A copy of a buffer that may change.
     Copy(Vec<u8>),
+    /// Such a buffer itself, which stays where it is for as long as it is needed.
+    Held(Held),
 }
 
 impl Payload {
-    /// The payload of any object with a contiguous buffer, but for frames and text.
-    pub(crate) fn of(data: &Bound<'_, PyAny>) -> PyResult<Self> {
+    /// The payload of any object with a contiguous buffer, but for frames and text. Of `held_from` bytes and more it is
+    /// never copied.
+    pub(crate) fn of(data: &Bound<'_, PyAny>, held_from: usize) -> PyResult<Self> {
         if let Ok(bytes) = data.cast::<PyBytes>() {
             return Ok(Self::Bytes(bytes.clone().into()));
         }
@@ -34,6 +37,9 @@ impl Payload {
             return Err(PyBufferError::new_err(
                 "the buffer is not contiguous; send bytes(...) of it",
             ));
+        }
+        if buffer.len_bytes() >= held_from {
+            return Ok(Self::Held(Held::new(data)?));
         }
         if buffer.is_c_contiguous()
             && let Ok(octets) = buffer.as_typed::<u8>()
@@ -53,6 +59,7 @@ impl Payload {
         match self {
             Self::Bytes(bytes) => bytes.len(),
             Self::Copy(bytes) => bytes.len(),
+            Self::Held(held) => held.as_ref().len(),
         }
     }
 
@@ -64,6 +71,7 @@ impl Payload {
             }
             Self::Bytes(bytes) => mqcore::Frame::copy_from_slice(&bytes),
             Self::Copy(bytes) => bytes.into(),
+            Self::Held(held) => mqcore::Frame::from_owner(held),
         }
     }
 
@@ -72,6 +80,7 @@ impl Payload {
         let (shared, release) = match self {
             Self::Bytes(bytes) => release::tracked(bytes),
             Self::Copy(bytes) => release::tracked(bytes),
+            Self::Held(held) => release::tracked(held),
         };
         (mqcore::Frame::from_shared(shared), release)
     }
@@ -122,7 +131,7 @@ pub(crate) fn frame_of(data: &Bound<'_, PyAny>) -> PyResult<mqcore::Frame> {
         return Ok(frame.get().content().clone());
     }
     refuse_text(data)?;
-    Ok(Payload::of(data)?.into_frame())
+    Ok(Payload::of(data, usize::MAX)?.into_frame())
 }
 
 /// The message of a list or tuple of two or more plain bytes that are short together; `None` for all others.

@@ -1,6 +1,7 @@
 //! Frames: the one way payloads leave without a copy.
 //!
-//! This file holds the binding's only unsafe code: handing the payload's memory to the buffer protocol.
+//! This file holds the binding's only unsafe code: handing the payload's memory to the buffer protocol, and taking that of
+//! others from it.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use mqcore::Errno;
+use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyAttributeError, PyBufferError, PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -23,10 +25,10 @@ use crate::types::{self, truth};
 ///
 /// Frame(data=None, track=False, copy=None, copy_threshold=None)
 ///
-/// `data` is bytes or any object with a contiguous buffer. Immutable bytes are never copied when they are
-/// long; other buffers are copied, so that changing them later does not change the frame. With `track` the
-/// attribute `tracker` tells when the last reference to the payload is gone (at once if it was copied
-/// because it is shorter than `copy_threshold` bytes, or because `copy` is true).
+/// `data` is bytes or any object with a contiguous buffer. It is copied if it is shorter than `copy_threshold` bytes
+/// (`mqcore.COPY_THRESHOLD`), or if `copy` is true, or never if `copy` is false; immutable bytes are never copied when they
+/// are long. What is not copied must not be changed while the frame or a message made of it lives, and cannot be resized
+/// (BufferError). With `track` the attribute `tracker` tells when that is over (at once if it was copied).
 ///
 /// The frame exports its payload as a read-only buffer: `memoryview(frame)`, `bytes(frame)`. Raises TypeError for text
 /// and what has no buffer, BufferError for one that is not contiguous.
@@ -101,6 +103,44 @@ impl Frame {
     }
 }
 
+/// Memory of a Python object that the engine reads where it lies: it stays there for as long as this lives.
+pub(crate) struct Held {
+    /// Nobody else has it, so nobody releases it. It may go on any thread: the interpreter gives it back later.
+    _view: Py<PyMemoryView>,
+    start: *const u8,
+    length: usize,
+}
+
+// SAFETY: the memory is only read, and belongs to no thread.
+unsafe impl Send for Held {}
+// SAFETY: as above.
+unsafe impl Sync for Held {}
+
+impl Held {
+    /// Holds the buffer of `data`, which must be contiguous.
+    pub(crate) fn new(data: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let view = PyMemoryView::from(data)?;
+        let buffer = PyUntypedBuffer::get(&view)?;
+        Ok(Self {
+            start: buffer.buf_ptr().cast_const().cast(),
+            length: buffer.len_bytes(),
+            _view: view.unbind(),
+        })
+    }
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        if self.length == 0 {
+            return &[]; // the pointer of an empty buffer may be null
+        }
+        // SAFETY: the view exports these contiguous bytes, and an exporter neither frees nor moves them while it does. That
+        // nobody writes to them meanwhile is what an application promises with copy=False. If it breaks that, what is
+        // sent is partly the old and partly the new: bytes are only copied, nothing depends on what they are.
+        unsafe { std::slice::from_raw_parts(self.start, self.length) }
+    }
+}
+
 /// What `routing_id` and `group` say until the socket types that use them are there.
 fn no_drafts(name: &str, kinds: &str) -> PyErr {
     PyRuntimeError::new_err(format!(
@@ -133,18 +173,14 @@ impl Frame {
                 "Str objects not allowed. Only: bytes, buffer interfaces.",
             ));
         }
-        let payload = Payload::of(data)?;
-        let copy = match copy {
-            Some(copy) => copy.is_truthy()?,
-            None => {
-                let threshold = match copy_threshold {
-                    Some(threshold) => threshold,
-                    None => types::copy_threshold(py)?,
-                };
-                payload.len() < threshold
-            }
+        let threshold = match (copy, copy_threshold) {
+            (Some(copy), _) if copy.is_truthy()? => usize::MAX,
+            (Some(_), _) => 0,
+            (None, Some(threshold)) => threshold,
+            (None, None) => types::copy_threshold(py)?,
         };
-        if copy || !track {
+        let payload = Payload::of(data, threshold)?;
+        if payload.len() < threshold || !track {
             let tracker = finished_if(py, track)?;
             return Ok(Self::received(
                 payload.into_frame(),

@@ -37,7 +37,12 @@ pub(crate) struct Release(Arc<Shared>);
 impl Release {
     /// Whether the payload was released.
     fn is_set(&self) -> bool {
-        self.0.lock().released
+        let released = self.0.lock().released;
+        if released {
+            // What was let go of on another thread is given back now, if it was not before.
+            Python::attach(|_| ());
+        }
+        released
     }
 
     /// Waits for the release, at most `timeout` seconds (None: for ever); whether it came.
@@ -47,7 +52,8 @@ impl Release {
         let reader = {
             let mut state = self.0.lock();
             if state.released {
-                return Ok(true);
+                drop(state);
+                return Ok(self.is_set());
             }
             match &state.bell {
                 Some((reader, _)) => Arc::clone(reader),
@@ -71,18 +77,20 @@ impl Release {
 
 /// Owns a payload; its drop is the release.
 struct Tracked<T> {
-    payload: T,
+    /// `None` only in the drop.
+    payload: Option<T>,
     shared: Arc<Shared>,
 }
 
 impl<T: AsRef<[u8]>> AsRef<[u8]> for Tracked<T> {
     fn as_ref(&self) -> &[u8] {
-        self.payload.as_ref()
+        self.payload.as_ref().map_or(&[], T::as_ref)
     }
 }
 
 impl<T> Drop for Tracked<T> {
     fn drop(&mut self) {
+        self.payload = None; // before it is said
         let mut state = self.shared.lock();
         state.released = true;
         if let Some((_, mut writer)) = state.bell.take() {
@@ -96,5 +104,6 @@ impl<T> Drop for Tracked<T> {
 pub(crate) fn tracked(payload: impl AsRef<[u8]> + Send + 'static) -> (Bytes, Release) {
     let shared = Arc::<Shared>::default();
     let release = Release(Arc::clone(&shared));
+    let payload = Some(payload);
     (Bytes::from_owner(Tracked { payload, shared }), release)
 }

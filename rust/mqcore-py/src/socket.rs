@@ -212,8 +212,9 @@ impl Socket {
             return Ok((frame_of(data)?, None));
         }
         refuse_text(data)?;
-        let payload = Payload::of(data)?;
-        if payload.len() < self.copy_threshold.load(Ordering::Relaxed) {
+        let threshold = self.copy_threshold.load(Ordering::Relaxed);
+        let payload = Payload::of(data, threshold)?;
+        if payload.len() < threshold {
             return Ok((payload.into_frame(), finished_if(py, true)?));
         }
         if !track {
@@ -372,9 +373,10 @@ impl Socket {
     ///
     /// Parameters: `data` is bytes, a Frame or any contiguous buffer. `flags`: SNDMORE keeps the message open for
     /// other parts, DONTWAIT (NOBLOCK) does not wait for room; otherwise the call waits at most SNDTIMEO milliseconds
-    /// (-1, the default: for ever). With `copy=False` the result says when a payload of `copy_threshold` bytes and
-    /// more is released: with `track` a MessageTracker, else None; shorter ones are copied, which is done at once. A
-    /// Frame gives its own tracker. `routing_id` and `group` are for draft sockets: RuntimeError unless None.
+    /// (-1, the default: for ever). With `copy=False` a payload of `copy_threshold` bytes and more is sent from where
+    /// it lies: until it is released it must not be changed, and cannot be resized (BufferError). The result says when
+    /// that is: with `track` a MessageTracker, else None; shorter ones are copied, which is done at once. A Frame gives
+    /// its own tracker. `routing_id` and `group` are for draft sockets: RuntimeError unless None.
     ///
     /// Raises Again if there was no room in time, ZMQError with ENOTSUP (a receiving socket), EFSM (REQ and REP out of
     /// turn), EHOSTUNREACH (ROUTER_MANDATORY), ENOTSOCK (closed), ContextTerminated; TypeError for text and what has
@@ -531,14 +533,14 @@ impl Socket {
     ///
     /// Raises Again if nothing came in time, ZMQError(EINVAL) if the first message has several parts (use
     /// `recv_many_multipart`), and what `recv` raises; no message is lost then, nor to a signal. ValueError
-    /// if `max` is 0.
+    /// if `max` is less than 1.
     ///
     /// An addition of mqcore.
     #[pyo3(signature = (max=1024, timeout=None))]
     fn recv_many<'py>(
         &self,
         py: Python<'py>,
-        max: usize,
+        max: i64,
         timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyList>> {
         batch::recv_many(self, py, max, timeout)
@@ -554,7 +556,7 @@ impl Socket {
     fn recv_many_multipart<'py>(
         &self,
         py: Python<'py>,
-        max: usize,
+        max: i64,
         timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyList>> {
         batch::recv_many_multipart(self, py, max, timeout)

@@ -127,7 +127,11 @@ impl Inner {
     #[inline]
     fn check(&self) -> Result<()> {
         if self.context.is_shut_down() {
-            return Err(Errno::TERM.into());
+            return Err(if self.port.is_closed() {
+                closed()
+            } else {
+                Errno::TERM.into()
+            });
         }
         Ok(())
     }
