@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 use slab::Slab;
+use smallvec::SmallVec;
 
 /// What one subscription counts beside the bytes of its prefix: with the limit below, a million short ones
 /// are allowed. (In memory it takes some hundred bytes.)
@@ -314,13 +315,17 @@ impl PeerIndex {
 /// So many different lengths of prefixes are looked up one by one; with more, walking down a tree is faster.
 const FEW_LENGTHS: usize = 8;
 
+/// A short one lies in its place in the table: of many subscribers each has its own, and most look-ups find it in no cache.
+/// (With prefixes in memory of their own, a message to 100 subscribers of 1,000 prefixes each took 1.3 to 1.7 times as long.)
+type Prefix = SmallVec<[u8; 16]>;
+
 /// The subscriber's side: prefixes, each with the number of times it was subscribed to.
 ///
 /// Subscribers tend to have prefixes of few lengths. One look into a hash table for each of them touches far less
 /// memory than a walk down a tree, of which each of many subscribers has its own.
 #[derive(Default)]
 pub(super) struct CountedSet {
-    counts: HashMap<Box<[u8]>, usize, RandomState>,
+    counts: HashMap<Prefix, usize, RandomState>,
     /// The lengths of the prefixes, rising, and how many there are of each.
     lengths: Vec<(usize, usize)>,
     /// The prefixes once more, while they have more than a few lengths.
@@ -334,7 +339,7 @@ impl CountedSet {
             *count += 1;
             return;
         }
-        self.counts.insert(prefix.into(), 1);
+        self.counts.insert(Prefix::from_slice(prefix), 1);
         match self.length(prefix) {
             Ok(at) => self.lengths[at].1 += 1,
             Err(at) => self.lengths.insert(at, (prefix.len(), 1)),
