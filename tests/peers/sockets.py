@@ -21,6 +21,7 @@ class Sockets:
     def pair(self, a: int, b: int, transport: str = "inproc", **options: Any) -> tuple[Any, Any]:
         """Two connected sockets: the second one bound."""
         bound, connected = self(b, **options), self(a, **options)
-        bound.bind("inproc://pair" if transport == "inproc" else f"{transport}://127.0.0.1:*")
+        places = {"inproc": "inproc://pair", "ipc": "ipc://*", "tcp": "tcp://127.0.0.1:*"}
+        bound.bind(places[transport])
         connected.connect(bound.last_endpoint)
         return connected, bound

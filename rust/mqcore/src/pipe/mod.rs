@@ -564,7 +564,7 @@ mod tests {
 
     /// Remembers the tokens it was called with.
     #[derive(Default)]
-    struct Calls(Mutex<Vec<u64>>);
+    pub(super) struct Calls(Mutex<Vec<u64>>);
 
     impl Wake for Calls {
         fn wake(&self, token: u64) {
@@ -573,13 +573,13 @@ mod tests {
     }
 
     impl Calls {
-        fn take(&self) -> Vec<u64> {
+        pub(super) fn take(&self) -> Vec<u64> {
             std::mem::take(&mut *lock(&self.0))
         }
     }
 
-    const READER: u64 = 1;
-    const WRITER: u64 = 2;
+    pub(super) const READER: u64 = 1;
+    pub(super) const WRITER: u64 = 2;
 
     fn watched(bound: Bound) -> (PipeWriter, PipeReader, Arc<Calls>) {
         let calls = Arc::new(Calls::default());

@@ -7,26 +7,8 @@ use std::sync::Arc;
 use mqcore_proto::RunBuilder;
 use proptest::prelude::*;
 
+use super::tests::{Calls, READER, WRITER};
 use super::*;
-
-const READER: u64 = 1;
-const WRITER: u64 = 2;
-
-/// Remembers who was called.
-#[derive(Default)]
-struct Calls(Mutex<Vec<u64>>);
-
-impl Wake for Calls {
-    fn wake(&self, token: u64) {
-        lock(&self.0).push(token);
-    }
-}
-
-impl Calls {
-    fn take(&self) -> Vec<u64> {
-        std::mem::take(&mut *lock(&self.0))
-    }
-}
 
 #[derive(Clone, Debug)]
 enum Step {
