@@ -24,7 +24,7 @@ pub struct Config {
     pub limits: Limits,
     /// How to watch over the peer, if at all.
     pub heartbeat: Option<Heartbeat>,
-    /// The time from the connection's beginning to [`Event::Ready`]; `None` for no limit.
+    /// The time from the connection's beginning to [`Event::Ready`](crate::Event::Ready); `None` for no limit.
     pub handshake_timeout: Option<Duration>,
 }
 

@@ -283,7 +283,7 @@ impl Traffic {
     /// Queues many messages.
     pub(crate) fn send_run(&mut self, mut run: Run, transmit: &mut Transmit) {
         if self.cipher.is_none() && !self.subscribing {
-            return transmit.push_shared(run.into_bytes());
+            return transmit.push_payload(Frame::from_shared(run.into_bytes()));
         }
         while let Some(mut message) = run.pop_front() {
             self.send(&mut message, transmit);

@@ -158,15 +158,6 @@ impl Transmit {
         }
     }
 
-    /// Queues bytes as they are.
-    pub(crate) fn push_shared(&mut self, bytes: Bytes) {
-        if bytes.len() < REFERENCED {
-            self.push_bytes(&bytes);
-        } else {
-            self.push_referenced(bytes);
-        }
-    }
-
     /// Fills `slices` with what waits, from the front; returns how many were filled.
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let pieces = self.pieces.iter().map(Piece::as_slice);

@@ -91,11 +91,7 @@ impl Outgoing for Sending {
     }
 
     fn room_for_run(&mut self) -> usize {
-        if self.writable() {
-            self.peers.room_of_only()
-        } else {
-            0
-        }
+        self.peers.room_for_run(|()| ())
     }
 
     fn send_run(&mut self, run: Run) {

@@ -116,8 +116,9 @@ impl<T> LoadBalancer<T> {
         slot
     }
 
-    /// How many messages the pipe that [`ready`](Self::ready) just found takes, if no other pipe has a turn; else 0.
-    pub(super) fn room_of_only(&mut self) -> usize {
+    /// How many messages the pipe that [`ready`](Self::ready) finds takes, if no other pipe has a turn; else 0.
+    pub(super) fn room_for_run(&mut self, ended: impl FnMut(T)) -> usize {
+        self.ready(ended);
         match self.active.front() {
             Some(&slot) if self.active.len() == 1 => self.slots[slot].writer.room(),
             _ => 0,

@@ -104,11 +104,7 @@ impl Outgoing for Push {
     }
 
     fn room_for_run(&mut self) -> usize {
-        if self.writable() {
-            self.peers.room_of_only()
-        } else {
-            0
-        }
+        self.peers.room_for_run(drop)
     }
 
     fn send_run(&mut self, run: Run) {
