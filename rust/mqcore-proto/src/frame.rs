@@ -312,6 +312,16 @@ impl Frame {
         }
     }
 
+    /// The length of a payload that is not kept inside the frame; else 0.
+    #[inline]
+    pub(crate) fn heap_len(&self) -> usize {
+        match &self.0 {
+            Repr::Inline(_) => 0,
+            Repr::Shared(bytes) | Repr::Part(bytes) => bytes.len(),
+            Repr::Owned(owner) => (**owner).as_ref().len(),
+        }
+    }
+
     /// Whether others hold the payload too: clones of the frame, or whose buffer it is.
     pub fn is_shared(&self) -> bool {
         match &self.0 {

@@ -207,6 +207,16 @@ impl Message {
         }
     }
 
+    /// Payload bytes that lie outside of the value.
+    #[inline]
+    pub fn heap_len(&self) -> usize {
+        match &self.0 {
+            Body::Single(frame) => frame.heap_len(),
+            Body::Packed(_) => 0,
+            Body::Many(frames) => frames.iter().map(Frame::heap_len).sum(),
+        }
+    }
+
     /// Payload bytes of all frames together.
     pub fn byte_len(&self) -> usize {
         self.parts().map(<[u8]>::len).sum()

@@ -62,6 +62,12 @@ impl Run {
         self.count == 0
     }
 
+    /// Bytes of all messages, with their headers.
+    #[inline]
+    pub fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Shows the first message to `look`, and takes it out. A payload that is too long to be kept in its frame stays where
     /// it is, with all of the run: see [`Message::detach`].
     #[inline]

@@ -13,9 +13,10 @@ use pyo3::types::{PyBytes, PyIterator, PyList, PyString, PyTuple};
 
 use crate::buffer::{bytes_of, frame_of, is_buffer, short_bytes_of, short_message_of};
 use crate::error::raise;
-use crate::poll::{self, interruptible};
-use crate::socket::{Socket, at_once, checked_parts, wait_to_send};
+use crate::poll;
+use crate::socket::{Socket, checked_parts};
 use crate::types::{DONTWAIT, KEPT_BY_REFERENCE, SNDMORE};
+use crate::waiting::{at_once, interruptible, wait_to_send};
 
 /// Room for so many messages is set aside at once; more grows with what comes.
 const SET_ASIDE: usize = 1024;

@@ -10,6 +10,7 @@ use pyo3::types::{PyDict, PyInt, PyTuple};
 
 use crate::error::raise;
 use crate::handle::{Handle, Numbered, Registry};
+use crate::waiting::interruptible;
 use crate::{poll, types};
 
 impl Numbered for mqcore::Context {
@@ -152,7 +153,7 @@ impl Context {
         if let Some(context) = self.handle.get().and_then(|handle| handle.get())
             && !self.closed.load(Ordering::Relaxed)
         {
-            poll::interruptible(py, || context.term(deadline))?;
+            interruptible(py, || context.term(deadline))?;
         }
         self.closed.store(true, Ordering::Relaxed);
         Ok(())

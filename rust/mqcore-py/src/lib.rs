@@ -18,6 +18,7 @@ mod proxy;
 mod release;
 mod socket;
 mod types;
+mod waiting;
 
 use pyo3::prelude::*;
 

@@ -2,29 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use mqcore::{Errno, PollItem, Pollable};
+use mqcore::{PollItem, Pollable};
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyList};
 
-use crate::error::raise;
 use crate::socket::Socket;
-
-/// Calls what may wait, without the interpreter; signal handlers of Python run in between.
-///
-/// `call` keeps its own deadline, so that a signal does not lengthen it.
-pub(crate) fn interruptible<T: Send>(
-    py: Python<'_>,
-    mut call: impl FnMut() -> mqcore::Result<T> + Send,
-) -> PyResult<T> {
-    loop {
-        match py.detach(&mut call) {
-            Err(error) if error.errno() == Errno::INTR => py.check_signals()?,
-            result => return result.map_err(|error| raise(py, &error)),
-        }
-    }
-}
+use crate::waiting::interruptible;
 
 /// Waits until one of `items` is ready; the count.
 pub(crate) fn wait(

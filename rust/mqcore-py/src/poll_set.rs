@@ -4,8 +4,9 @@ use mqcore::Errno;
 use pyo3::prelude::*;
 
 use crate::handle::generation;
-use crate::poll::{deadline, interruptible};
+use crate::poll::deadline;
 use crate::socket::Socket;
+use crate::waiting::interruptible;
 
 /// Sockets and descriptors that are watched together; see `mqcore.Poller`.
 #[pyclass(frozen, module = "mqcore._core")]

@@ -3,8 +3,8 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
-use crate::poll::interruptible;
 use crate::socket::Socket;
+use crate::waiting::interruptible;
 
 /// The engine's socket of an argument.
 fn engine_of(name: &str, object: &Bound<'_, PyAny>) -> PyResult<mqcore::Socket> {

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use mqcore::{Errno, Message, OptionKind, OptionValue, PollItem, Pollable, hold_wakes};
+use mqcore::{Errno, Message, OptionKind, OptionValue, PollItem, Pollable};
 use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
@@ -19,8 +19,9 @@ use crate::context::Context;
 use crate::error::{raise, raise_for_address};
 use crate::frame::{Frame, finished_if};
 use crate::handle::{Handle, Numbered, Registry};
-use crate::poll::{self, interruptible};
-use crate::types::{self, DONTWAIT, KEPT_BY_REFERENCE, SNDMORE, truth};
+use crate::poll;
+use crate::types::{self, KEPT_BY_REFERENCE, SNDMORE, truth};
+use crate::waiting::{at_once, interruptible, may_wait, pace, wait_to_send};
 
 impl Numbered for mqcore::Socket {
     fn registry() -> &'static Registry<Self> {
@@ -42,42 +43,6 @@ pub(crate) struct Socket {
     copy_threshold: AtomicUsize,
     /// Parts were sent of a message that is not complete.
     open_message: AtomicBool,
-}
-
-/// What to do when a call would block.
-#[inline]
-fn may_wait(flags: i32, error: &mqcore::Error) -> bool {
-    flags & DONTWAIT == 0 && error.errno() == Errno::AGAIN
-}
-
-/// Tries with the interpreter held; the threads that this wakes are woken without it, since they want it.
-#[inline]
-pub(crate) fn at_once<R>(py: Python<'_>, attempt: impl FnOnce() -> R) -> R {
-    let (result, wakes) = hold_wakes(attempt);
-    if let Some(wakes) = wakes {
-        py.detach(|| drop(wakes));
-    }
-    result
-}
-
-/// Sends by `attempt`, without the interpreter, which gives back what it could not send, and why.
-///
-/// After a signal it goes on, unless the handler raised.
-#[cold]
-pub(crate) fn wait_to_send<T: Send>(
-    py: Python<'_>,
-    mut unsent: T,
-    attempt: impl Fn(T) -> Result<(), (mqcore::Error, T)> + Sync,
-) -> PyResult<Result<(), (mqcore::Error, T)>> {
-    loop {
-        match py.detach(|| attempt(unsent)) {
-            Err((error, back)) if error.errno() == Errno::INTR => {
-                py.check_signals()?;
-                unsent = back;
-            }
-            ended => return Ok(ended),
-        }
-    }
 }
 
 impl Socket {
@@ -108,6 +73,7 @@ impl Socket {
         match at_once(py, || socket.try_send_slice(payload)) {
             Ok(()) => {
                 self.open_message.store(false, Ordering::Relaxed);
+                pace(py, socket, flags);
                 Ok(())
             }
             Err(error) if may_wait(flags, &error) => self.send_part(py, payload.into(), flags),
@@ -120,7 +86,7 @@ impl Socket {
         let socket = self.engine(py)?;
         let more = flags & SNDMORE != 0;
         match at_once(py, || socket.try_send_part(part, more)) {
-            Ok(()) => {}
+            Ok(()) => pace(py, socket, flags),
             Err((error, part)) if may_wait(flags, &error) => {
                 let deadline = socket.send_deadline();
                 wait_to_send(py, part, |part| {
@@ -138,7 +104,10 @@ impl Socket {
     fn send_message(&self, py: Python<'_>, message: Message, flags: i32) -> PyResult<()> {
         let socket = self.engine(py)?;
         match at_once(py, || socket.try_send(message)) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                pace(py, socket, flags);
+                Ok(())
+            }
             Err((error, message)) if may_wait(flags, &error) => {
                 let deadline = socket.send_deadline();
                 wait_to_send(py, message, |message| socket.send_until(message, deadline))?

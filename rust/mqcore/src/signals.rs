@@ -14,7 +14,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::error::Result;
 use crate::mailbox::Mailbox;
 use crate::pattern::Command;
-use crate::pipe::Wake;
+use crate::pipe::{Wake, Waker};
 use crate::sync::{Event, Luck, Woken, lock};
 
 /// Something can be received.
@@ -418,12 +418,20 @@ struct Sleepers {
     writable: bool,
 }
 
+/// What is put off while a thread holds locks that others want.
+enum Held {
+    /// Threads to be woken.
+    Sleepers(Sleepers),
+    /// A call that takes its time.
+    Call(Waker),
+}
+
 /// What one thread keeps back.
 struct Hold {
     active: Cell<bool>,
     // Empty whenever no hold is active, so a thread that ends has nothing to drop here; without a
     // destructor the variable costs one look-up.
-    held: ManuallyDrop<RefCell<Vec<Sleepers>>>,
+    held: ManuallyDrop<RefCell<Vec<Held>>>,
 }
 
 thread_local! {
@@ -435,14 +443,14 @@ thread_local! {
     };
 }
 
-/// Threads to be woken; dropping it wakes them.
-pub struct HeldWakes(Vec<Sleepers>);
+/// Threads to be woken, and long messages to be written; dropping it does so.
+pub struct HeldWakes(Vec<Held>);
 
 /// Calls `attempt`, and only notes the threads that it would wake; whoever is to be woken is returned.
 ///
 /// For a caller that holds a lock which the woken thread will want (Python's): a thread woken under it
-/// runs into it at once, and two more switches of threads follow. Nothing else is kept back: a thread
-/// that looks for itself sees the news at once. Not to be nested.
+/// runs into it at once, and two more switches of threads follow. Nor should others wait for the lock while a long
+/// message is copied. Nothing else is kept back: a thread that looks for itself sees the news at once. Not to be nested.
 #[inline]
 pub fn hold_wakes<R>(attempt: impl FnOnce() -> R) -> (R, Option<HeldWakes>) {
     /// Ends the hold, also when `attempt` panics: then whoever was held is woken here.
@@ -472,15 +480,34 @@ pub fn hold_wakes<R>(attempt: impl FnOnce() -> R) -> (R, Option<HeldWakes>) {
 
 impl Drop for HeldWakes {
     fn drop(&mut self) {
-        for sleepers in self.0.drain(..) {
-            if sleepers.readable {
-                sleepers.signals.readable.wake();
-            }
-            if sleepers.writable {
-                sleepers.signals.writable.wake();
+        for held in self.0.drain(..) {
+            match held {
+                Held::Sleepers(sleepers) => {
+                    if sleepers.readable {
+                        sleepers.signals.readable.wake();
+                    }
+                    if sleepers.writable {
+                        sleepers.signals.writable.wake();
+                    }
+                }
+                Held::Call(waker) => waker.wake(),
             }
         }
     }
+}
+
+/// Has `waker` called when this thread holds no lock any more that others want; nothing if it holds none.
+pub(crate) fn put_off(waker: impl FnOnce() -> Option<Waker>) -> bool {
+    HOLD.with(|hold| {
+        let waker = Some(())
+            .filter(|()| hold.active.get())
+            .and_then(|()| waker());
+        let is_put_off = waker.is_some();
+        if let Some(waker) = waker {
+            hold.held.borrow_mut().push(Held::Call(waker));
+        }
+        is_put_off
+    })
 }
 
 /// Commands for a half of the pattern, and whom to tell.
@@ -521,7 +548,7 @@ impl Inbox {
                 readable,
                 writable,
             };
-            HOLD.with(|hold| hold.held.borrow_mut().push(sleepers));
+            HOLD.with(|hold| hold.held.borrow_mut().push(Held::Sleepers(sleepers)));
         }
         self.signals.ring_if_watched();
     }

@@ -47,6 +47,8 @@ struct Inner {
     port: Arc<Port>,
     options: Mutex<SocketOptions>,
     outgoing: Mutex<Sending>,
+    /// What was sent last waits behind much else. Set under the lock of `outgoing`.
+    laden: AtomicBool,
     incoming: Mutex<Receiving>,
     /// Parts of a message follow the one received last. Set under the lock of `incoming`.
     partly_read: AtomicBool,
@@ -88,7 +90,9 @@ impl Context {
                 outgoing: Mutex::new(Sending {
                     half: Some(outgoing),
                     parts: Vec::new(),
+                    vain: 0,
                 }),
+                laden: AtomicBool::new(false),
                 incoming: Mutex::new(Receiving {
                     half: Some(incoming),
                     rest: Vec::new().into_iter(),

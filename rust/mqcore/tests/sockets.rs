@@ -403,3 +403,76 @@ fn closed_socket_with_nothing_to_send_does_not_wait_for_a_silent_server() {
         .term(deadline())
         .expect("the handshake's 30 seconds are not waited for");
 }
+
+/// The payload of a long message, which says its number.
+fn long(number: usize) -> Vec<u8> {
+    let mut payload = vec![number as u8; 60_000 + number * 977 % 70_000];
+    payload[..8].copy_from_slice(&number.to_le_bytes());
+    payload
+}
+
+fn send_long(socket: &Socket, number: usize) {
+    let message = Message::from(&long(number)[..]);
+    socket.send_until(message, deadline()).unwrap();
+}
+
+fn receive_long(socket: &Socket, number: usize) {
+    let message = socket.recv_until(deadline()).unwrap();
+    assert!(message.first() == long(number), "{number} was changed");
+}
+
+#[test]
+fn long_messages_wait_for_a_reader_and_not_for_one_that_does_not_read() {
+    over_each_transport(|context, endpoint| {
+        for (sends, receives) in [
+            (SocketType::Push, SocketType::Pull),
+            (SocketType::Dealer, SocketType::Dealer),
+            (SocketType::Pair, SocketType::Pair),
+        ] {
+            let (receiver, address) = bound(context, receives, endpoint);
+            let sender = connected(context, sends, &address);
+            // Nobody reads: the high-water mark alone decides.
+            for number in 0..300 {
+                send_long(&sender, number);
+            }
+            for number in 0..300 {
+                receive_long(&receiver, number);
+            }
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    for number in 300..1500 {
+                        send_long(&sender, number);
+                    }
+                });
+                for number in 300..1500 {
+                    receive_long(&receiver, number);
+                }
+            });
+            sender.close();
+            receiver.close();
+        }
+    });
+}
+
+#[test]
+fn sender_of_long_messages_hears_that_its_peer_is_behind() {
+    let context = Context::new();
+    let (pull, address) = bound(&context, SocketType::Pull, "inproc://behind");
+    let push = connected(&context, SocketType::Push, &address);
+    let mut sent = 0;
+    while !push.is_laden() {
+        push.try_send(Message::from(&long(sent)[..])).unwrap();
+        sent += 1;
+        assert!(sent < 20, "a megabyte is much");
+    }
+    push.pace(Some(Instant::now()));
+    assert!(!push.is_laden(), "it did not come after");
+    push.try_send(Message::from(&long(sent)[..])).unwrap();
+    assert!(!push.is_laden(), "and is not waited for again");
+    for number in 0..=sent {
+        receive_long(&pull, number);
+    }
+    push.close();
+    pull.close();
+    context.term(deadline()).unwrap();
+}

@@ -45,7 +45,7 @@ use crate::options::SocketOptions;
 use crate::pattern::{Peer, PipeId, Properties};
 use crate::pipe::{Bound, PipeEnd, Wake, Waker, pipe_pair};
 use crate::port::{Link as PeerLink, Port, name_in_use, next_id};
-use crate::signals::{Lease, LoopLease, LoopWatch};
+use crate::signals::{Lease, LoopLease, LoopWatch, put_off};
 use crate::sync::{Alive, Tally, lock};
 use crate::transport::socks::Negotiation;
 use crate::transport::{ResolvedAddress, Stream};
@@ -53,6 +53,9 @@ use crate::transport::{ResolvedAddress, Stream};
 /// The names a session gives to its pipe ends.
 const OUTWARD: u64 = 0;
 const INWARD: u64 = 1;
+
+/// A caller that has let go of its locks: it may write what is long.
+const WRITE: u64 = 2;
 
 /// What every session of an endpoint shares.
 #[derive(Clone)]
@@ -158,8 +161,10 @@ struct Link {
     registered: bool,
     /// STREAM, and ROUTER with ROUTER_RAW: no ZMTP.
     raw: bool,
-    /// The inward pipe has no room; its reader calls when it has.
+    /// The inward pipe has no room, or much to be read; its reader calls when that has changed.
     paused: bool,
+    /// How long to wait for the reader of a pipe that has room.
+    patient_until: Option<Instant>,
     /// The peer will send no more.
     eof: bool,
     write_failed: bool,
@@ -340,6 +345,11 @@ impl Session {
         self.scheduled.store(false, Ordering::SeqCst);
     }
 
+    /// Whether the thread that wakes us calls again when it has let go of its locks.
+    fn comes_back_to_write(&self) -> bool {
+        put_off(|| Some(Waker::new(self.me.upgrade()?, WRITE)))
+    }
+
     fn schedule(&self) {
         if !self.scheduled.swap(true, Ordering::SeqCst)
             && let Some(me) = self.me.upgrade()
@@ -391,13 +401,16 @@ impl Wake for Session {
     ///
     /// An answer to what just came in is written by the caller itself if the connection is idle: each
     /// hand-off to the I/O thread costs more than the write. A stream of messages goes to the I/O
-    /// thread, which batches it: only the first message after a received one goes the short way.
+    /// thread, which batches it: only the first message after a received one goes the short way. But of long messages each
+    /// does, since there is nothing to batch, and another core would have to fetch them first.
     fn wake(&self, token: u64) {
-        if token == OUTWARD
+        if token != INWARD
             && let Ok(mut core) = self.core.try_lock()
-            && core.answer(self)
         {
-            return;
+            let put_off = token == OUTWARD && core.has_long_message() && self.comes_back_to_write();
+            if put_off || core.write_at_once(self, token == WRITE) {
+                return;
+            }
         }
         self.schedule();
     }

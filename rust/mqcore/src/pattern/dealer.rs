@@ -10,6 +10,7 @@ use super::{
     Command, Halves, Incoming, Outgoing, PatternOption, Peer, Refusal, Setup, Token, probe,
     remember,
 };
+use crate::pipe::PipeWriter;
 
 struct Sending {
     peers: LoadBalancer<()>,
@@ -101,6 +102,10 @@ impl Outgoing for Sending {
     #[inline]
     fn flush(&mut self) {
         self.peers.flush();
+    }
+
+    fn with_next_pipe(&mut self, look: &mut dyn FnMut(&mut PipeWriter)) {
+        self.peers.with_next(look);
     }
 
     #[inline]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use mqcore_proto::{Frame, Message};
 
 use super::{Command, Halves, Incoming, Outgoing, Peer, Refusal};
+use crate::pipe::PipeWriter;
 use crate::sync::lock;
 
 /// A pattern with both directions in one state. The methods are those of [`Outgoing`] and
@@ -18,6 +19,7 @@ pub(super) trait Joint: Send + 'static {
     fn check(&mut self, first: &Frame) -> Result<(), Refusal>;
     fn try_send(&mut self, message: Message) -> Result<(), (Refusal, Message)>;
     fn flush(&mut self) {}
+    fn with_next_pipe(&mut self, _look: &mut dyn FnMut(&mut PipeWriter)) {}
     fn writable(&mut self) -> bool;
     fn topics(&mut self) -> usize {
         0
@@ -58,6 +60,10 @@ impl<S: Joint> Outgoing for Sending<S> {
         if S::HOLDS_BACK {
             lock(&self.0).flush();
         }
+    }
+
+    fn with_next_pipe(&mut self, look: &mut dyn FnMut(&mut PipeWriter)) {
+        lock(&self.0).with_next_pipe(look);
     }
 
     fn writable(&mut self) -> bool {

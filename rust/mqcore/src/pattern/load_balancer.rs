@@ -125,6 +125,13 @@ impl<T> LoadBalancer<T> {
         }
     }
 
+    /// Shows to `look` the pipe whose turn it is.
+    pub(super) fn with_next(&mut self, look: &mut dyn FnMut(&mut PipeWriter)) {
+        if let Some(&slot) = self.active.front() {
+            look(&mut self.slots[slot].writer);
+        }
+    }
+
     /// Shows the peers what was written to them.
     #[inline]
     pub(super) fn flush(&mut self) {

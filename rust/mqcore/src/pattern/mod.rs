@@ -155,6 +155,9 @@ pub trait Outgoing: Send {
     /// Shows the peers what was sent; one call may serve many messages.
     fn flush(&mut self) {}
 
+    /// Shows to `look` the pipe that the next message goes to, if messages wait there for the peer.
+    fn with_next_pipe(&mut self, _look: &mut dyn FnMut(&mut PipeWriter)) {}
+
     /// Whether the socket polls as writable (column "POLLOUT" of the socket types).
     fn writable(&mut self) -> bool;
 

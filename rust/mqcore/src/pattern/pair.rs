@@ -145,6 +145,12 @@ impl Joint for Pair {
         Err((Refusal::Again, message))
     }
 
+    fn with_next_pipe(&mut self, look: &mut dyn FnMut(&mut PipeWriter)) {
+        if let Some(current) = &mut self.current {
+            look(&mut current.writer);
+        }
+    }
+
     fn writable(&mut self) -> bool {
         self.current
             .as_mut()

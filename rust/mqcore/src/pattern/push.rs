@@ -6,7 +6,7 @@ use mqcore_proto::{Frame, Message, Run};
 
 use super::load_balancer::LoadBalancer;
 use super::{Command, Drops, Halves, Outgoing, Refusal, Setup, Stub, TURN, Token, count};
-use crate::pipe::{PipeReader, Read};
+use crate::pipe::{PipeReader, PipeWriter, Read};
 
 /// The sending half; a PUSH does not receive.
 struct Push {
@@ -114,6 +114,10 @@ impl Outgoing for Push {
     #[inline]
     fn flush(&mut self) {
         self.peers.flush();
+    }
+
+    fn with_next_pipe(&mut self, look: &mut dyn FnMut(&mut PipeWriter)) {
+        self.peers.with_next(look);
     }
 
     #[inline]

@@ -123,3 +123,22 @@ fn loom_end_of_the_reader_reaches_a_writer_that_sets_its_waker_late() {
         assert!(closed || calls.load(Ordering::SeqCst) == 1);
     });
 }
+
+#[test]
+fn loom_writer_that_waits_for_bytes_to_be_taken_is_called_or_finds_them_taken() {
+    loom::model(|| {
+        let calls = loom::sync::Arc::new(Counter::new(0));
+        let (mut writer, mut reader) = pipe(Bound::messages(0));
+        writer.set_waker(waker(&calls));
+        writer.write(vec![7; 600 * 1024].as_slice().into());
+        writer.flush();
+        let thread = thread::spawn(move || {
+            assert!(matches!(reader.read(), Read::Message(_)));
+            reader // closing would call too
+        });
+        let waits = writer.wait_until_eased();
+        let reader = thread.join().unwrap();
+        assert!(!waits || calls.load(Ordering::SeqCst) == 1);
+        drop(reader);
+    });
+}

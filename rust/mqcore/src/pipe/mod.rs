@@ -11,6 +11,7 @@
 //! Closing: dropping the writer flushes it; the reader still gets everything that was written before it
 //! sees [`Read::Closed`]. Dropping the reader throws away what is unread; the writer sees `is_closed`.
 
+mod load;
 mod ring;
 mod waker;
 
@@ -82,6 +83,7 @@ struct Shared {
     newest: Option<Mutex<Option<Message>>>,
     reader_asleep: AtomicBool,
     writer_asleep: AtomicBool,
+    load: load::Load,
     reader_closed: AtomicBool,
     writer_closed: AtomicBool,
     reader_waker: OnceLock<Waker>,
@@ -96,10 +98,22 @@ pub enum Queued {
     Run(Run),
 }
 
+impl Queued {
+    /// Payload bytes that lie elsewhere.
+    #[inline]
+    fn heap_len(&self) -> usize {
+        match self {
+            Self::Message(message) => message.heap_len(),
+            Self::Run(run) => run.byte_len(),
+        }
+    }
+}
+
 /// The sending end of one direction.
 pub struct PipeWriter {
     ring: ring::Writer<Queued>,
     shared: Arc<Shared>,
+    bytes: load::Written,
 }
 
 /// The receiving end of one direction.
@@ -110,6 +124,7 @@ pub struct PipeReader {
     run: Run,
     /// Items taken when the writer was told last.
     reported: usize,
+    bytes: load::Taken,
     /// What is read when the writer is gone and everything it wrote was read.
     epilogue: Option<Box<Message>>,
 }
@@ -151,6 +166,7 @@ pub fn pipe(bound: Bound) -> (PipeWriter, PipeReader) {
         newest: bound.conflate.then(|| Mutex::new(None)),
         reader_asleep: AtomicBool::new(false),
         writer_asleep: AtomicBool::new(false),
+        load: load::Load::default(),
         reader_closed: AtomicBool::new(false),
         writer_closed: AtomicBool::new(false),
         reader_waker: OnceLock::new(),
@@ -160,12 +176,14 @@ pub fn pipe(bound: Bound) -> (PipeWriter, PipeReader) {
     let writer = PipeWriter {
         ring: writer,
         shared: Arc::clone(&shared),
+        bytes: load::Written::default(),
     };
     let reader = PipeReader {
         ring: reader,
         shared,
         run: Run::default(),
         reported: 0,
+        bytes: load::Taken::default(),
         epilogue: None,
     };
     (writer, reader)
@@ -227,7 +245,10 @@ impl PipeWriter {
     #[inline]
     pub fn write(&mut self, message: Message) {
         match &self.shared.newest {
-            None => self.ring.push(Queued::Message(message), 1),
+            None => {
+                self.bytes.add(message.heap_len());
+                self.ring.push(Queued::Message(message), 1);
+            }
             Some(newest) => *lock(newest) = Some(message),
         }
     }
@@ -252,6 +273,7 @@ impl PipeWriter {
             None if run.is_empty() => {}
             None => {
                 let count = run.len();
+                self.bytes.add(run.byte_len());
                 self.ring.push(Queued::Run(run), count);
             }
             Some(newest) => {
@@ -288,8 +310,25 @@ impl PipeWriter {
         if self.shared.reader_asleep.load(Ordering::Relaxed)
             && self.shared.reader_asleep.swap(false, Ordering::AcqRel)
         {
+            self.bytes.report(&self.shared.load);
             wake(&self.shared.reader_waker);
         }
+    }
+
+    /// Whether more bytes are under way than go round in a cache, so that it pays to wait for the reader a moment.
+    #[inline]
+    pub fn is_laden(&mut self) -> bool {
+        self.bytes.is_laden(&self.shared.load)
+    }
+
+    /// Asks to be called when only half of those bytes are under way. False if it is so already.
+    pub fn wait_until_eased(&mut self) -> bool {
+        self.bytes.wait(&self.shared.load)
+    }
+
+    /// Waiting was in vain: [`is_laden`](Self::is_laden) says no until the reader has come after.
+    pub fn resign(&mut self) {
+        self.bytes.resign();
     }
 
     /// Whether the reader is gone.
@@ -364,10 +403,14 @@ impl PipeReader {
         if self.run.is_empty() {
             match self.ring.pop() {
                 Some(Queued::Message(message)) => {
+                    self.bytes.add(message.heap_len());
                     self.count(1);
                     return Read::Message(message);
                 }
-                Some(Queued::Run(run)) => self.run = run,
+                Some(Queued::Run(run)) => {
+                    self.bytes.add(run.byte_len());
+                    self.run = run;
+                }
                 None => {}
             }
         }
@@ -454,8 +497,10 @@ impl PipeReader {
     #[inline]
     fn pop_with<R>(&mut self, look: impl FnOnce(&mut Queued) -> R) -> R {
         let mut single = false;
+        let bytes = &mut self.bytes;
         let result = self.ring.pop_with(|queued| {
             single = matches!(queued, Queued::Message(_));
+            bytes.add(queued.heap_len());
             look(queued)
         });
         if single {
@@ -496,7 +541,8 @@ impl PipeReader {
     fn count(&mut self, messages: usize) {
         self.ring.count(messages);
         let hwm = self.shared.hwm.load(Ordering::Relaxed);
-        if self.ring.taken() - self.reported >= hwm.div_ceil(2).clamp(1, CREDIT_BATCH) {
+        let unreported = self.ring.taken() - self.reported;
+        if unreported >= hwm.div_ceil(2).clamp(1, CREDIT_BATCH) || self.bytes.is_due() {
             self.report();
         }
     }
@@ -505,7 +551,11 @@ impl PipeReader {
     fn report(&mut self) {
         self.reported = self.ring.taken();
         self.ring.report();
-        fence(Ordering::SeqCst); // against the fence in `PipeWriter::sleep`
+        self.bytes.report(&self.shared.load);
+        fence(Ordering::SeqCst); // against those in `PipeWriter::sleep` and `Written::wait`
+        if self.bytes.eases(&self.shared.load) {
+            wake(&self.shared.writer_waker);
+        }
         if self.shared.writer_asleep.load(Ordering::Relaxed) {
             let hwm = self.shared.hwm.load(Ordering::Relaxed);
             if self.ring.available() <= hwm / 2
@@ -514,6 +564,11 @@ impl PipeReader {
                 wake(&self.shared.writer_waker);
             }
         }
+    }
+
+    /// Payload bytes in the pipe (but for those of the shortest messages), as of when this end was last called.
+    pub fn queued_bytes(&self) -> usize {
+        self.bytes.under_way(&self.shared.load)
     }
 
     /// Whether the writer is gone (there may still be something to read).
@@ -556,245 +611,9 @@ impl Drop for PipeReader {
     }
 }
 
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use mqcore_proto::RunBuilder;
-    use std::sync::Arc;
-
-    /// Remembers the tokens it was called with.
-    #[derive(Default)]
-    pub(super) struct Calls(Mutex<Vec<u64>>);
-
-    impl Wake for Calls {
-        fn wake(&self, token: u64) {
-            lock(&self.0).push(token);
-        }
-    }
-
-    impl Calls {
-        pub(super) fn take(&self) -> Vec<u64> {
-            std::mem::take(&mut *lock(&self.0))
-        }
-    }
-
-    pub(super) const READER: u64 = 1;
-    pub(super) const WRITER: u64 = 2;
-
-    fn watched(bound: Bound) -> (PipeWriter, PipeReader, Arc<Calls>) {
-        let calls = Arc::new(Calls::default());
-        let (mut writer, mut reader) = pipe(bound);
-        writer.set_waker(Waker::new(calls.clone(), WRITER));
-        reader.set_waker(Waker::new(calls.clone(), READER));
-        (writer, reader, calls)
-    }
-
-    fn message(number: usize) -> Message {
-        number.to_string().as_str().into()
-    }
-
-    #[test]
-    fn only_a_sleeping_reader_is_called_and_once() {
-        let (mut writer, mut reader, calls) = watched(Bound::messages(0));
-        writer.write(message(0));
-        writer.flush();
-        assert!(calls.take().is_empty(), "an end that never slept is awake");
-        assert_eq!(reader.read(), Read::Message(message(0)));
-        assert_eq!(reader.read(), Read::Empty);
-        writer.write(message(1));
-        assert!(calls.take().is_empty(), "nothing is visible before flush");
-        writer.flush();
-        writer.write(message(2));
-        writer.flush();
-        assert_eq!(calls.take(), [READER]);
-    }
-
-    #[test]
-    fn full_pipe_refuses_and_calls_the_writer_at_half() {
-        let (mut writer, mut reader, calls) = watched(Bound::messages(10));
-        for number in 0..10 {
-            writer.try_write(message(number)).unwrap();
-        }
-        assert_eq!(writer.try_write(message(10)), Err(message(10)));
-        writer.flush();
-        for number in 0..4 {
-            assert_eq!(reader.read(), Read::Message(message(number)));
-        }
-        assert!(calls.take().is_empty());
-        for number in 4..10 {
-            assert_eq!(reader.read(), Read::Message(message(number)));
-        }
-        assert_eq!(calls.take(), [WRITER]);
-        assert!(writer.has_room());
-    }
-
-    #[test]
-    fn writer_of_a_pipe_of_one_is_called_after_every_read() {
-        let (mut writer, mut reader, calls) = watched(Bound::messages(1));
-        for number in 0..3 {
-            writer.try_write(message(number)).unwrap();
-            writer.flush();
-            assert!(!writer.has_room());
-            assert_eq!(reader.read(), Read::Message(message(number)));
-            assert_eq!(calls.take(), [WRITER]);
-        }
-    }
-
-    #[test]
-    fn dropped_writer_leaves_everything_to_the_reader() {
-        let (mut writer, mut reader, calls) = watched(Bound::messages(0));
-        writer.write(message(0));
-        writer.write(message(1));
-        drop(writer);
-        assert_eq!(calls.take(), [READER]);
-        assert_eq!(reader.read(), Read::Message(message(0)));
-        assert_eq!(reader.read(), Read::Message(message(1)));
-        assert_eq!(reader.read(), Read::Closed);
-        assert_eq!(reader.read(), Read::Closed);
-    }
-
-    #[test]
-    fn epilogue_is_read_once_after_everything_else() {
-        let (mut writer, mut reader, calls) = watched(Bound::messages(0));
-        reader.set_epilogue(message(9));
-        writer.write(message(0));
-        writer.flush();
-        assert_eq!(reader.read(), Read::Message(message(0)));
-        assert_eq!(reader.read(), Read::Empty);
-        assert!(!reader.has_message());
-        drop(writer);
-        assert_eq!(calls.take(), [READER]);
-        assert!(reader.has_message());
-        assert_eq!(reader.read(), Read::Message(message(9)));
-        assert!(!reader.has_message());
-        assert_eq!(reader.read(), Read::Closed);
-    }
-
-    #[test]
-    fn dropped_reader_is_told_to_the_writer() {
-        let (writer, reader, calls) = watched(Bound::messages(0));
-        drop(reader);
-        assert_eq!(calls.take(), [WRITER]);
-        assert!(writer.is_closed());
-    }
-
-    #[test]
-    fn conflating_pipe_keeps_the_newest_only() {
-        let (mut writer, mut reader, calls) = watched(Bound {
-            conflate: true,
-            ..Bound::messages(1)
-        });
-        assert_eq!(reader.read(), Read::Empty);
-        for number in 0..5 {
-            writer.try_write(message(number)).unwrap();
-            writer.flush();
-        }
-        assert_eq!(calls.take(), [READER]);
-        assert_eq!(reader.read(), Read::Message(message(4)));
-        assert_eq!(reader.read(), Read::Empty);
-    }
-
-    /// A run of these numbers as messages.
-    fn run(numbers: std::ops::Range<usize>) -> Run {
-        let mut builder = RunBuilder::default();
-        for number in numbers {
-            builder.push(number.to_string().as_bytes());
-        }
-        builder.finish()
-    }
-
-    #[test]
-    fn run_counts_as_its_messages_and_is_read_one_by_one() {
-        let (mut writer, mut reader, calls) = watched(Bound::messages(10));
-        let gauge = writer.gauge();
-        writer.write(message(0));
-        assert_eq!(writer.room(), 9);
-        writer.write_run(run(1..10));
-        writer.write_run(run(0..0));
-        assert_eq!((writer.room(), gauge.queued()), (0, 0));
-        writer.flush();
-        assert_eq!((gauge.queued(), reader.queued()), (10, 10));
-        for number in 0..5 {
-            assert_eq!(reader.read(), Read::Message(message(number)));
-        }
-        assert_eq!((calls.take(), reader.queued()), (vec![WRITER], 5));
-        assert_eq!(writer.room(), 5);
-        for number in 5..10 {
-            let read = reader.read_with(|read| *read == message(number));
-            assert_eq!(read, Read::Message(true));
-        }
-        assert_eq!(reader.read(), Read::Empty);
-        assert_eq!((gauge.queued(), writer.queued(), writer.room()), (0, 0, 10));
-    }
-
-    #[test]
-    fn rest_of_a_run_can_be_taken_at_once() {
-        let (mut writer, mut reader, _) = watched(Bound::messages(0));
-        assert_eq!(writer.room(), usize::MAX);
-        writer.write_run(run(0..4));
-        writer.write(message(4));
-        writer.write_run(run(5..7));
-        writer.flush();
-        let mut more: Vec<Message> = Vec::new();
-        let mut look = |payload: &[u8]| more.push(payload.into());
-        assert_eq!(reader.read_more(9, &mut look), 0, "nothing was begun");
-        assert_eq!(reader.read(), Read::Message(message(0)));
-        assert_eq!(reader.read_more(2, &mut look), 2);
-        let rest = reader.read_many(|queued| matches!(queued, Queued::Run(run) if run.len() == 1));
-        assert_eq!(rest, Read::Message(true));
-        assert_eq!(reader.read_more(9, &mut |_| ()), 0);
-        assert_eq!(more, [message(1), message(2)]);
-        let single = reader.read_many(|queued| matches!(queued, Queued::Message(_)));
-        let run = reader.read_many(|queued| matches!(queued, Queued::Run(run) if run.len() == 2));
-        assert_eq!((single, run), (Read::Message(true), Read::Message(true)));
-        assert_eq!(reader.queued(), 0);
-        drop(writer);
-        assert_eq!(reader.read(), Read::Closed);
-    }
-
-    #[test]
-    fn run_that_was_begun_goes_with_its_reader_and_the_newest_of_one_stays() {
-        let (mut writer, mut reader, _) = watched(Bound::messages(3));
-        writer.write_run(run(0..3));
-        writer.flush();
-        assert_eq!(reader.read(), Read::Message(message(0)));
-        drop(reader);
-        assert!(writer.is_closed() && writer.room() == 3);
-        let (mut writer, mut reader, _) = watched(Bound {
-            conflate: true,
-            ..Bound::messages(1)
-        });
-        writer.write_run(run(0..3));
-        assert_eq!(reader.read(), Read::Message(message(2)));
-        assert_eq!(reader.read(), Read::Empty);
-    }
-
-    #[test]
-    fn shares_of_both_ends_add_up_and_zero_is_no_bound() {
-        assert_eq!(total(3, 4), 7);
-        assert_eq!(total(3, NO_SHARE), 3);
-        assert_eq!(total(NO_SHARE, 4), 4);
-        assert_eq!(total(0, 4), 0);
-        assert_eq!(total(NO_SHARE, NO_SHARE), 0);
-        let (mut writer, mut reader) = pipe(Bound::messages(1));
-        writer.write(message(0));
-        assert!(!writer.has_room());
-        reader.set_hwm(1);
-        assert!(writer.has_room());
-    }
-
-    #[test]
-    fn raised_bound_calls_a_sleeping_writer() {
-        let (mut writer, _reader, calls) = watched(Bound::messages(1));
-        writer.write(message(0));
-        assert!(!writer.has_room());
-        writer.set_hwm(2);
-        assert_eq!(calls.take(), [WRITER]);
-        assert!(writer.has_room());
-    }
-}
-
 #[cfg(all(test, loom))]
 mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod model_tests;
+#[cfg(all(test, not(loom)))]
+mod tests;

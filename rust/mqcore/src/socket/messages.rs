@@ -5,9 +5,9 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use mqcore_proto::{Frame, Message, RunBuilder, SocketType};
+use mqcore_proto::{Frame, INLINE_CAPACITY, Message, RunBuilder, SocketType};
 
 use super::{Inner, Socket, after, closed};
 use crate::error::{Errno, Error, Result};
@@ -33,6 +33,8 @@ pub(super) struct Sending {
     pub(super) half: Option<Box<dyn Outgoing>>,
     /// The parts so far of a message that is sent in parts.
     pub(super) parts: Vec<Frame>,
+    /// Waits in a row for a peer to come after that were in vain.
+    pub(super) vain: u32,
 }
 
 pub(super) struct Receiving {
@@ -50,7 +52,13 @@ impl Socket {
     /// only receives, ETERM, ENOTSOCK; each with the message back.
     pub fn try_send(&self, message: Message) -> std::result::Result<(), NotSent<Message>> {
         let inner = &*self.inner;
-        let sent = lock(&inner.outgoing).send(inner, message);
+        let long = message.heap_len() > 0;
+        let sent = {
+            let mut sending = lock(&inner.outgoing);
+            let sent = sending.send(inner, message);
+            sending.weigh(inner, long);
+            sent
+        };
         inner.rearm(sent.is_ok());
         sent
     }
@@ -67,6 +75,7 @@ impl Socket {
             let mut sending = lock(&inner.outgoing);
             let sent = sending.send_slice(inner, payload);
             sending.flush();
+            sending.weigh(inner, payload.len() > INLINE_CAPACITY);
             sent
         };
         inner.rearm(sent.is_ok());
@@ -108,10 +117,12 @@ impl Socket {
         more: bool,
     ) -> std::result::Result<(), NotSent<Frame>> {
         let inner = &*self.inner;
+        let long = part.len() > INLINE_CAPACITY;
         let sent = {
             let mut sending = lock(&inner.outgoing);
             let sent = sending.send_part(inner, part, more);
             sending.flush();
+            sending.weigh(inner, long);
             sent
         };
         inner.rearm(sent.is_ok());
@@ -127,7 +138,9 @@ impl Socket {
         message: Message,
         deadline: Option<Instant>,
     ) -> std::result::Result<(), NotSent<Message>> {
-        self.send(message, deadline, Self::try_send)
+        self.send(message, deadline, Self::try_send)?;
+        self.pace(deadline);
+        Ok(())
     }
 
     /// As [`try_send_part`](Self::try_send_part), but waits for room until `deadline`.
@@ -142,7 +155,40 @@ impl Socket {
     ) -> std::result::Result<(), NotSent<Frame>> {
         self.send(part, deadline, |socket, part| {
             socket.try_send_part(part, more)
-        })
+        })?;
+        self.pace(deadline);
+        Ok(())
+    }
+
+    /// Whether the next peer is so far behind that a call which may wait should [`pace`](Self::pace) itself.
+    #[inline]
+    pub fn is_laden(&self) -> bool {
+        self.inner.laden.load(Ordering::Relaxed)
+    }
+
+    /// Waits a moment for the next peer, if it is behind with long messages: what is under way stays in the cache then,
+    /// which makes both ends faster. At most until `deadline` (`None`: for ever); nothing is wrong if it does not
+    /// come after.
+    #[inline]
+    pub fn pace(&self, deadline: Option<Instant>) {
+        if self.is_laden() {
+            self.wait_until_eased(deadline);
+        }
+    }
+
+    #[cold]
+    fn wait_until_eased(&self, deadline: Option<Instant>) {
+        let until = Instant::now() + PATIENCE;
+        let until = deadline.map_or(until, |deadline| deadline.min(until));
+        let mut woken = None;
+        while woken != Some(Woken::Interrupted) {
+            let event = &self.signals().writable;
+            let seen = event.epoch();
+            if !lock(&self.inner.outgoing).waits_until_eased(&self.inner, woken) {
+                return;
+            }
+            woken = Some(event.wait(seen, Some(until)));
+        }
     }
 
     /// Whether there is room for a message, as far as that can be said without knowing it.
@@ -375,6 +421,15 @@ impl Sending {
     }
 }
 
+/// How long a sender waits for a peer that is behind: many times what it takes one that reads.
+const PATIENCE: Duration = Duration::from_millis(5);
+
+/// So many waits in vain, and a sender does not wait any more...
+const TRUST: u32 = 2;
+
+/// ...but one time in so many.
+const RETRY: u32 = 64;
+
 /// Many messages on their way out, under one lock of the socket: not to be kept while anything waits.
 ///
 /// The peers see what was sent in steps, and all of it when the batch is dropped.
@@ -591,6 +646,43 @@ impl Receiving {
 }
 
 impl Sending {
+    /// Notes whether the next peer is behind, if that may have changed.
+    #[inline]
+    fn weigh(&mut self, inner: &Inner, long: bool) {
+        if long && let Some(half) = &mut self.half {
+            let mut laden = false;
+            half.with_next_pipe(&mut |pipe| laden = pipe.is_laden());
+            inner.laden.store(laden, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether to wait for the next peer to come after; `woken` says how the wait before this one ended.
+    fn waits_until_eased(&mut self, inner: &Inner, woken: Option<Woken>) -> bool {
+        let hopeless = self.vain >= TRUST && !self.vain.is_multiple_of(RETRY);
+        let Ok(half) = self.fresh(inner) else {
+            return false;
+        };
+        let (mut waits, mut in_vain) = (false, false);
+        half.with_next_pipe(&mut |pipe| {
+            if woken.is_none() && !pipe.is_laden() {
+                return;
+            }
+            in_vain = hopeless && woken.is_none() || woken == Some(Woken::TimedOut);
+            if in_vain {
+                pipe.resign();
+            } else {
+                waits = pipe.wait_until_eased();
+            }
+        });
+        if in_vain {
+            self.vain = self.vain.wrapping_add(1);
+        } else if woken.is_some() && !waits {
+            self.vain = 0;
+        }
+        inner.laden.store(waits, Ordering::Relaxed);
+        waits
+    }
+
     fn send(
         &mut self,
         inner: &Inner,

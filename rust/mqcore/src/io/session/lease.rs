@@ -113,7 +113,8 @@ impl Core {
             return false;
         };
         // What else there is to do is for the I/O thread: the end, answers to commands.
-        if more || link.eof || link.connection.transmit_len() > 0 {
+        let due = link.connection.transmit_len() > 0 || link.patient_until.is_some();
+        if more || link.eof || due {
             session.schedule();
         }
         !more && !link.eof

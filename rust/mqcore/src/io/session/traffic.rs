@@ -13,7 +13,7 @@ use mqcore_proto::{Config, Connection, Event, Frame, Heartbeat, Limits, PeerInfo
 use super::super::thread::{Next, READ_BUFFER, Ready, Turn, register, rewatch};
 use super::{Core, Link, Loss, Phase, Session, SessionConfig};
 use crate::pattern::Properties;
-use crate::pipe::{Queued, Read};
+use crate::pipe::{PipeWriter, Queued, Read};
 use crate::transport::Stream;
 
 /// Bytes encoded before they are written: enough for large writes, little enough to stay in the cache.
@@ -25,11 +25,17 @@ const LARGEST_READ: usize = 16 << 20;
 /// Bytes moved in each direction in one turn: a busy session leaves the others their time.
 const TURN_BYTES: usize = 1024 * 1024;
 
+/// A message of so many bytes is written by whoever sends it, if that can be done at once.
+const LONG: usize = 16 * 1024;
+
 /// Slices of one vectored write.
 const SLICES: usize = 32;
 
 /// With MAXMSGSIZE set, a message of several parts may be so many times as large.
 const PARTS_AT_MAXMSGSIZE: u64 = 64;
+
+/// How long what comes waits for a reader that is behind: many times what it takes one that reads.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// How long a session that has sent everything waits for the peer's kernel to take it, or for the peer to
 /// close, where LINGER does not say. A connection that is closed before is reset by whatever the peer still
@@ -106,7 +112,9 @@ impl Core {
             Ok(Next::Again)
         } else {
             let timeout = link.connection.poll_timeout();
-            Ok(Next::Wait(timeout.into_iter().chain(loan).min()))
+            let patience = link.patient_until.filter(|_| link.paused);
+            let others = loan.into_iter().chain(patience);
+            Ok(Next::Wait(timeout.into_iter().chain(others).min()))
         }
     }
 
@@ -238,6 +246,12 @@ impl Core {
                 more = true;
                 break;
             }
+            if let Some(pipe) = &mut self.pipe
+                && link.waits_for_reader(&mut pipe.writer, now)
+            {
+                link.paused = true;
+                break;
+            }
             let busy = link.farewell.is_none(); // else nobody is interested any more
             let (read, wanted, in_place) = if busy && let Some(body) = link.connection.body_buffer()
             {
@@ -308,6 +322,7 @@ impl Core {
                 let room = pipe.writer.room();
                 if room == 0 {
                     link.paused = true;
+                    link.patient_until = None;
                     let rest = input.len();
                     link.input = match fresh {
                         Some(fresh) => fresh[fresh.len() - rest..].to_vec(),
@@ -358,12 +373,19 @@ impl Core {
         outcome
     }
 
-    /// Writes an answer at once, on the application's thread; false if the I/O thread must do it.
-    pub(super) fn answer(&mut self, session: &Session) -> bool {
+    /// Whether what was just sent is so long that it pays to write it by itself.
+    pub(super) fn has_long_message(&self) -> bool {
+        let pipe = self.pipe.as_ref();
+        pipe.is_some_and(|pipe| pipe.reader.queued_bytes() >= LONG)
+    }
+
+    /// Writes an answer at once, or something `long`, on the application's thread; false if the I/O thread must do it.
+    pub(super) fn write_at_once(&mut self, session: &Session, long: bool) -> bool {
         let Phase::Linked(link) = &mut self.phase else {
             return false;
         };
-        if link.unanswered != 1
+        let answers = link.unanswered == 1;
+        if !(answers || long)
             || !link.handshake_done
             || !link.ready.writable
             || link.farewell.is_some()
@@ -379,7 +401,7 @@ impl Core {
                 let Phase::Linked(link) = &mut self.phase else {
                     return false;
                 };
-                link.lockstep = link.connection.transmit_len() == 0;
+                link.lockstep = answers && link.connection.transmit_len() == 0;
                 !more && !link.outward_closed && !link.write_failed
             }
             Err(_) => false,
@@ -425,6 +447,7 @@ impl Link {
             registered: !accepted,
             raw,
             paused: false,
+            patient_until: None,
             eof: false,
             write_failed: false,
             handshake_done: false,
@@ -438,6 +461,24 @@ impl Link {
             watched: true,
             farewell: None,
         }
+    }
+
+    /// Whether to leave the rest in the stream until the reader of a laden pipe has come after. Not for long: it may
+    /// have other things to do, and what bounds the pipe is the high-water mark.
+    fn waits_for_reader(&mut self, pipe: &mut PipeWriter, now: Instant) -> bool {
+        if self.patient_until.is_none() && !pipe.is_laden() {
+            return false;
+        }
+        let until = *self.patient_until.get_or_insert(now + PATIENCE);
+        let in_vain = now >= until;
+        if in_vain {
+            pipe.resign();
+        }
+        let waits = !in_vain && pipe.wait_until_eased();
+        if !waits {
+            self.patient_until = None;
+        }
+        waits
     }
 
     /// Has the poll watch for room to write, if it does not.
