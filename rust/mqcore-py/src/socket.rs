@@ -21,7 +21,9 @@ use crate::frame::{Frame, finished_if};
 use crate::handle::{Handle, Numbered, Registry};
 use crate::poll;
 use crate::types::{self, KEPT_BY_REFERENCE, SNDMORE, truth};
-use crate::waiting::{at_once, interruptible, may_wait, pace, wait_to_send};
+use crate::waiting::{
+    at_once, interruptible, may_wait, may_wait_to_receive, pace, send_at_once, wait_to_send,
+};
 
 impl Numbered for mqcore::Socket {
     fn registry() -> &'static Registry<Self> {
@@ -70,7 +72,7 @@ impl Socket {
     #[inline]
     fn send_slice(&self, py: Python<'_>, payload: &[u8], flags: i32) -> PyResult<()> {
         let socket = self.engine(py)?;
-        match at_once(py, || socket.try_send_slice(payload)) {
+        match send_at_once(py, flags, || socket.try_send_slice(payload)) {
             Ok(()) => {
                 self.open_message.store(false, Ordering::Relaxed);
                 pace(py, socket, flags);
@@ -85,7 +87,7 @@ impl Socket {
     fn send_part(&self, py: Python<'_>, part: mqcore::Frame, flags: i32) -> PyResult<()> {
         let socket = self.engine(py)?;
         let more = flags & SNDMORE != 0;
-        match at_once(py, || socket.try_send_part(part, more)) {
+        match send_at_once(py, flags, || socket.try_send_part(part, more)) {
             Ok(()) => pace(py, socket, flags),
             Err((error, part)) if may_wait(flags, &error) => {
                 let deadline = socket.send_deadline();
@@ -103,7 +105,7 @@ impl Socket {
     /// Sends a whole message, waiting for room if `flags` allow it.
     fn send_message(&self, py: Python<'_>, message: Message, flags: i32) -> PyResult<()> {
         let socket = self.engine(py)?;
-        match at_once(py, || socket.try_send(message)) {
+        match send_at_once(py, flags, || socket.try_send(message)) {
             Ok(()) => {
                 pace(py, socket, flags);
                 Ok(())
@@ -127,7 +129,7 @@ impl Socket {
         match received {
             Ok(Ok(bytes)) => Ok(bytes),
             Ok(Err(frame)) => bytes_of(py, &frame),
-            Err(error) if may_wait(flags, &error) => {
+            Err(error) if may_wait_to_receive(socket, flags, &error) => {
                 let deadline = socket.receive_deadline();
                 let (frame, _) = interruptible(py, || socket.recv_part_until(deadline))?;
                 bytes_of(py, &frame)
@@ -141,7 +143,7 @@ impl Socket {
         let socket = self.engine(py)?;
         match at_once(py, || socket.try_recv_part()) {
             Ok(received) => Ok(received),
-            Err(error) if may_wait(flags, &error) => {
+            Err(error) if may_wait_to_receive(socket, flags, &error) => {
                 let deadline = socket.receive_deadline();
                 interruptible(py, || socket.recv_part_until(deadline))
             }
@@ -154,7 +156,7 @@ impl Socket {
         let socket = self.engine(py)?;
         match at_once(py, || socket.try_recv()) {
             Ok(received) => Ok(received),
-            Err(error) if may_wait(flags, &error) => {
+            Err(error) if may_wait_to_receive(socket, flags, &error) => {
                 let deadline = socket.receive_deadline();
                 interruptible(py, || socket.recv_until(deadline))
             }

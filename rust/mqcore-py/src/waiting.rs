@@ -1,6 +1,6 @@
 //! Calls of the engine: tried with the interpreter held, waited for without it, with an ear for signals.
 
-use mqcore::{Errno, hold_wakes};
+use mqcore::{Errno, hold_wakes, hold_writes};
 use pyo3::prelude::*;
 
 use crate::error::raise;
@@ -12,12 +12,36 @@ pub(crate) fn may_wait(flags: i32, error: &mqcore::Error) -> bool {
     flags & DONTWAIT == 0 && error.errno() == Errno::AGAIN
 }
 
+/// The same for a receiving call.
+#[inline]
+pub(crate) fn may_wait_to_receive(
+    socket: &mqcore::Socket,
+    flags: i32,
+    error: &mqcore::Error,
+) -> bool {
+    let waits = may_wait(flags, error);
+    if !waits {
+        socket.leave_to_io_thread();
+    }
+    waits
+}
+
 /// Tries with the interpreter held; the threads that this wakes are woken without it, since they want it.
 #[inline]
 pub(crate) fn at_once<R>(py: Python<'_>, attempt: impl FnOnce() -> R) -> R {
     let (result, wakes) = hold_wakes(attempt);
     if let Some(wakes) = wakes {
         py.detach(|| drop(wakes));
+    }
+    result
+}
+
+/// The same for a sending call, which may write what is long by itself, and wait a moment for room if `flags` allow it.
+#[inline]
+pub(crate) fn send_at_once<R>(py: Python<'_>, flags: i32, attempt: impl FnOnce() -> R) -> R {
+    let (result, held) = hold_writes(attempt);
+    if let Some(held) = held {
+        py.detach(|| held.settle(flags & DONTWAIT == 0));
     }
     result
 }

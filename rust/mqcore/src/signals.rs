@@ -14,7 +14,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::error::Result;
 use crate::mailbox::Mailbox;
 use crate::pattern::Command;
-use crate::pipe::{Wake, Waker};
+use crate::pipe::Wake;
 use crate::sync::{Event, Luck, Woken, lock};
 
 /// Something can be received.
@@ -202,6 +202,20 @@ pub(crate) struct Signals {
     luck: Luck,
     /// The lease of an event loop that reads the connection itself.
     loan: Mutex<Option<Weak<dyn LoopLease>>>,
+    /// Who reads it itself when it comes back.
+    returning: Mutex<Option<Weak<dyn Returning>>>,
+    is_expected_back: AtomicBool,
+    /// Calls that wait to receive.
+    receivers: AtomicUsize,
+}
+
+/// A call that waits to receive, until this is dropped.
+pub(crate) struct Receiver<'a>(&'a Signals);
+
+impl Drop for Receiver<'_> {
+    fn drop(&mut self) {
+        self.0.receivers.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Signals {
@@ -338,7 +352,13 @@ impl Signals {
             Some(watcher) => watcher,
             None => Arc::new(Watcher::new(Alarm::Bell(Bell::new()?))),
         };
-        let woken = self.wait_with(&watcher, lease, seen, deadline);
+        let woken = loop {
+            match self.wait_with(&watcher, lease, seen, deadline) {
+                Some(woken) => break woken,
+                None if lease.take_in() => break Woken::Signalled,
+                None => {} // a piece of it
+            }
+        };
         *lock(&self.lessee) = Some(watcher);
         Ok(woken)
     }
@@ -349,9 +369,9 @@ impl Signals {
         lease: &dyn Lease,
         seen: u32,
         deadline: Option<Instant>,
-    ) -> Woken {
+    ) -> Option<Woken> {
         let Alarm::Bell(bell) = &watcher.alarm else {
-            return Woken::Signalled;
+            return Some(Woken::Signalled);
         };
         let before = watcher.event.epoch();
         self.watch(watcher);
@@ -364,10 +384,39 @@ impl Signals {
         if watcher.event.epoch() != before {
             bell.silence();
         }
-        woken.unwrap_or_else(|| {
-            lease.take_in();
-            Woken::Signalled
-        })
+        woken
+    }
+
+    /// A call begins to wait to receive. Try to borrow the connection afterwards.
+    pub(crate) fn receiver(&self) -> Receiver<'_> {
+        self.receivers.fetch_add(1, Ordering::SeqCst);
+        Receiver(self)
+    }
+
+    /// Notes who reads the connection itself when it comes back. False if somebody else waits for the socket meanwhile: then
+    /// it must not be left unread.
+    pub(crate) fn expect_back(&self, reader: Weak<dyn Returning>) -> bool {
+        *lock(&self.returning) = Some(reader);
+        self.is_expected_back.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst); // against those in `watch` and `fd`
+        self.receivers.load(Ordering::SeqCst) <= 1 && !self.watched.load(Ordering::SeqCst)
+    }
+
+    /// The I/O thread reads again, for somebody looks who does not read the connection itself.
+    #[inline]
+    pub(crate) fn expect_nobody(&self) {
+        if self.is_expected_back.load(Ordering::SeqCst) {
+            self.take_back();
+        }
+    }
+
+    #[cold]
+    fn take_back(&self) {
+        self.is_expected_back.store(false, Ordering::SeqCst);
+        let reader = lock(&self.returning).take();
+        if let Some(reader) = reader.and_then(|reader| reader.upgrade()) {
+            reader.take_back();
+        }
     }
 
     /// Has `lend` lend a connection to the event loop that watches, unless somebody else waits for the socket too, and
@@ -397,6 +446,7 @@ impl Signals {
         if let Some(lease) = lease.and_then(|lease| lease.upgrade()) {
             lease.end();
         }
+        self.expect_nobody();
     }
 
     /// Gives back what only waiting needs, for the socket is closed.
@@ -422,13 +472,21 @@ struct Sleepers {
 enum Held {
     /// Threads to be woken.
     Sleepers(Sleepers),
-    /// A call that takes its time.
-    Call(Waker),
+    /// A connection with something to be written that takes its time.
+    Writer(Arc<dyn ByHand>),
+}
+
+/// A connection that the caller writes to by its own hand.
+pub(crate) trait ByHand: Send + Sync {
+    /// Writes what was sent; with `patient`, it may wait for room a moment.
+    fn write(&self, patient: bool);
 }
 
 /// What one thread keeps back.
 struct Hold {
     active: Cell<bool>,
+    /// What is long is written afterwards.
+    writes: Cell<bool>,
     // Empty whenever no hold is active, so a thread that ends has nothing to drop here; without a
     // destructor the variable costs one look-up.
     held: ManuallyDrop<RefCell<Vec<Held>>>,
@@ -438,21 +496,56 @@ thread_local! {
     static HOLD: Hold = const {
         Hold {
             active: Cell::new(false),
+            writes: Cell::new(false),
             held: ManuallyDrop::new(RefCell::new(Vec::new())),
         }
     };
 }
 
-/// Threads to be woken, and long messages to be written; dropping it does so.
+/// Threads to be woken, and a long message to be written; dropping it does so.
 pub struct HeldWakes(Vec<Held>);
+
+impl HeldWakes {
+    /// Wakes and writes; with `patient`, the caller may wait for room in the stream a moment.
+    pub fn settle(mut self, patient: bool) {
+        self.settle_with(patient);
+    }
+
+    fn settle_with(&mut self, patient: bool) {
+        for held in self.0.drain(..) {
+            match held {
+                Held::Sleepers(sleepers) => {
+                    if sleepers.readable {
+                        sleepers.signals.readable.wake();
+                    }
+                    if sleepers.writable {
+                        sleepers.signals.writable.wake();
+                    }
+                }
+                Held::Writer(writer) => writer.write(patient),
+            }
+        }
+    }
+}
 
 /// Calls `attempt`, and only notes the threads that it would wake; whoever is to be woken is returned.
 ///
 /// For a caller that holds a lock which the woken thread will want (Python's): a thread woken under it
-/// runs into it at once, and two more switches of threads follow. Nor should others wait for the lock while a long
-/// message is copied. Nothing else is kept back: a thread that looks for itself sees the news at once. Not to be nested.
+/// runs into it at once, and two more switches of threads follow. Nothing else is kept back: a thread that looks for
+/// itself sees the news at once. Not to be nested.
 #[inline]
 pub fn hold_wakes<R>(attempt: impl FnOnce() -> R) -> (R, Option<HeldWakes>) {
+    hold(false, attempt)
+}
+
+/// The same for the sending of one message: if it is long, it may be left to the caller to write it afterwards.
+#[inline]
+pub fn hold_writes<R>(attempt: impl FnOnce() -> R) -> (R, Option<HeldWakes>) {
+    hold(true, attempt)
+}
+
+#[inline]
+fn hold<R>(writes: bool, attempt: impl FnOnce() -> R) -> (R, Option<HeldWakes>) {
     /// Ends the hold, also when `attempt` panics: then whoever was held is woken here.
     struct Active<'a>(&'a Hold);
     impl Drop for Active<'_> {
@@ -466,6 +559,7 @@ pub fn hold_wakes<R>(attempt: impl FnOnce() -> R) -> (R, Option<HeldWakes>) {
     }
     HOLD.with(|hold| {
         hold.active.set(true);
+        hold.writes.set(writes);
         let active = Active(hold);
         let result = attempt();
         let held = if hold.held.borrow().is_empty() {
@@ -480,32 +574,24 @@ pub fn hold_wakes<R>(attempt: impl FnOnce() -> R) -> (R, Option<HeldWakes>) {
 
 impl Drop for HeldWakes {
     fn drop(&mut self) {
-        for held in self.0.drain(..) {
-            match held {
-                Held::Sleepers(sleepers) => {
-                    if sleepers.readable {
-                        sleepers.signals.readable.wake();
-                    }
-                    if sleepers.writable {
-                        sleepers.signals.writable.wake();
-                    }
-                }
-                Held::Call(waker) => waker.wake(),
-            }
-        }
+        self.settle_with(false);
     }
 }
 
-/// Has `waker` called when this thread holds no lock any more that others want; nothing if it holds none.
-pub(crate) fn put_off(waker: impl FnOnce() -> Option<Waker>) -> bool {
+/// Has `writer` called when this thread holds no lock any more that others want. False if it does not write, or has
+/// another to call already: of a message to many each would delay the next.
+pub(crate) fn put_off<W: ByHand + 'static>(writer: impl FnOnce() -> Option<Arc<W>>) -> bool {
     HOLD.with(|hold| {
-        let waker = Some(())
-            .filter(|()| hold.active.get())
-            .and_then(|()| waker());
-        let is_put_off = waker.is_some();
-        if let Some(waker) = waker {
-            hold.held.borrow_mut().push(Held::Call(waker));
+        if !hold.active.get() || !hold.writes.get() {
+            return false;
         }
+        let mut held = hold.held.borrow_mut();
+        if held.iter().any(|held| matches!(held, Held::Writer(_))) {
+            return false;
+        }
+        let writer = writer();
+        let is_put_off = writer.is_some();
+        held.extend(writer.map(|writer| Held::Writer(writer)));
         is_put_off
     })
 }
@@ -577,11 +663,20 @@ pub(crate) trait Lease {
     /// Looks on before it sleeps, as `signals` says.
     fn wait(&self, bell: &Bell, signals: &Signals, deadline: Option<Instant>) -> Option<Woken>;
 
-    /// Moves what came into the socket's pipe.
-    fn take_in(&self);
+    /// Moves what came into the socket's pipe, one message at the most if others stand behind it. Whether to look there.
+    fn take_in(&self) -> bool;
+
+    /// The same before the wait, if something may have come already that is nobody's news.
+    fn take_in_before(&self) -> bool;
 }
 
-/// The same for an event loop, which watches the connection by a [`LoopWatch`]; the I/O thread may end it too.
+/// Who has taken a message off a connection, and leaves it unread until it comes back for the next one.
+pub(crate) trait Returning: Send + Sync {
+    /// The I/O thread reads again, unless it is back.
+    fn take_back(&self);
+}
+
+/// The same as a [`Lease`] for an event loop, which watches the connection by a [`LoopWatch`]; the I/O thread may end it too.
 pub(crate) trait LoopLease: Send + Sync {
     /// Moves what came into the socket's pipe. Look afterwards whether it is over.
     fn take_in(&self);

@@ -20,6 +20,7 @@ use messages::{Receiving, Sending};
 use crate::context::Context;
 use crate::error::{Errno, Error, Result};
 use crate::options::{Change, Live, OptionValue, Reading, SocketOptions};
+use crate::patience::Patience;
 use crate::pattern::{Command, PatternOption, Peer, Setup, is_split, new as new_pattern};
 use crate::pipe::Wake;
 use crate::port::{Port, Tend, next_id};
@@ -90,7 +91,7 @@ impl Context {
                 outgoing: Mutex::new(Sending {
                     half: Some(outgoing),
                     parts: Vec::new(),
-                    vain: 0,
+                    patience: Patience::default(),
                 }),
                 laden: AtomicBool::new(false),
                 incoming: Mutex::new(Receiving {
@@ -238,9 +239,14 @@ impl Socket {
         }
         let mut events = 0;
         if wanted & POLLIN != 0 {
-            let mut incoming = lock(&inner.incoming);
-            if incoming.rest.len() > 0 || incoming.fresh(inner)?.readable() {
+            let readable = {
+                let mut incoming = lock(&inner.incoming);
+                incoming.rest.len() > 0 || incoming.fresh(inner)?.readable()
+            };
+            if readable {
                 events |= POLLIN;
+            } else {
+                inner.port.signals.expect_nobody(); // it takes locks of the connection
             }
         }
         if wanted & POLLOUT != 0 {

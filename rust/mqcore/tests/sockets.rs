@@ -466,9 +466,9 @@ fn sender_of_long_messages_hears_that_its_peer_is_behind() {
         assert!(sent < 20, "a megabyte is much");
     }
     push.pace(Some(Instant::now()));
-    assert!(!push.is_laden(), "it did not come after");
+    assert!(!push.is_laden(), "it was waited for");
     push.try_send(Message::from(&long(sent)[..])).unwrap();
-    assert!(!push.is_laden(), "and is not waited for again");
+    assert!(push.is_laden(), "but did not come after");
     for number in 0..=sent {
         receive_long(&pull, number);
     }

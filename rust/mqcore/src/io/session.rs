@@ -20,6 +20,7 @@
 //! connection is lost, and with it send their subscriptions again. All others, and everybody with
 //! IMMEDIATE, get a new pipe with each connection, so that routing ids start afresh.
 
+mod by_hand;
 mod dialing;
 mod lease;
 mod notices;
@@ -42,6 +43,7 @@ use crate::endpoint::{Endpoint, TcpAddress};
 use crate::error::Errno;
 use crate::monitor::{Counters, Ends, EventKind};
 use crate::options::SocketOptions;
+use crate::patience::Patience;
 use crate::pattern::{Peer, PipeId, Properties};
 use crate::pipe::{Bound, PipeEnd, Wake, Waker, pipe_pair};
 use crate::port::{Link as PeerLink, Port, name_in_use, next_id};
@@ -54,8 +56,8 @@ use crate::transport::{ResolvedAddress, Stream};
 const OUTWARD: u64 = 0;
 const INWARD: u64 = 1;
 
-/// A caller that has let go of its locks: it may write what is long.
-const WRITE: u64 = 2;
+/// A message of so many bytes is written by whoever sends it, and read by whoever waits for it, if that can be done at once.
+const LONG: usize = 16 * 1024;
 
 /// What every session of an endpoint shares.
 #[derive(Clone)]
@@ -84,6 +86,8 @@ pub(crate) struct Session {
     key: AtomicUsize,
     /// A command to run it is on its way.
     scheduled: AtomicBool,
+    /// A caller wanted to read by itself, and came while the I/O thread was reading.
+    wanted: AtomicBool,
     /// The application has left the endpoint; the command to end may still be on its way.
     leaving: AtomicBool,
     core: Mutex<Core>,
@@ -163,8 +167,9 @@ struct Link {
     raw: bool,
     /// The inward pipe has no room, or much to be read; its reader calls when that has changed.
     paused: bool,
-    /// How long to wait for the reader of a pipe that has room.
-    patient_until: Option<Instant>,
+    /// For the reader of a laden pipe, and since and until when that is waited for.
+    patience_in: Patience,
+    patient: Option<(Instant, Instant)>,
     /// The peer will send no more.
     eof: bool,
     write_failed: bool,
@@ -178,11 +183,20 @@ struct Link {
     lockstep: bool,
     /// Somebody does (see `lease.rs`), and the poll does not watch for what comes.
     lent: Option<Borrower>,
+    /// When the I/O thread looks whether who has borrowed it still uses it.
+    review_at: Option<Instant>,
+    /// A message has come since a borrower began to read.
+    brought: bool,
+    /// What came last was a long message.
+    brings_long: bool,
     /// When an event loop last wanted to, and until when none may.
     wanted_by_loop: Instant,
     not_for_loops_until: Instant,
-    /// The poll watches for room to write. Invariant: if not, `ready.writable` holds.
+    /// The poll watches for room to write. Invariant: if not, `ready.writable` or `awaits_room` holds.
     watches_room: bool,
+    /// A caller that has written what is long waits itself for room for the rest, a moment (see `by_hand.rs`).
+    awaits_room: bool,
+    patience_out: Patience,
     /// The poll watches for something.
     watched: bool,
     /// Everything is sent and our side is shut; wait for the peer's until then.
@@ -214,6 +228,7 @@ impl Session {
             thread,
             key: AtomicUsize::new(NOWHERE),
             scheduled: AtomicBool::new(false),
+            wanted: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             core: Mutex::new(Core {
                 phase,
@@ -345,11 +360,6 @@ impl Session {
         self.scheduled.store(false, Ordering::SeqCst);
     }
 
-    /// Whether the thread that wakes us calls again when it has let go of its locks.
-    fn comes_back_to_write(&self) -> bool {
-        put_off(|| Some(Waker::new(self.me.upgrade()?, WRITE)))
-    }
-
     fn schedule(&self) {
         if !self.scheduled.swap(true, Ordering::SeqCst)
             && let Some(me) = self.me.upgrade()
@@ -404,13 +414,11 @@ impl Wake for Session {
     /// thread, which batches it: only the first message after a received one goes the short way. But of long messages each
     /// does, since there is nothing to batch, and another core would have to fetch them first.
     fn wake(&self, token: u64) {
-        if token != INWARD
+        if token == OUTWARD
             && let Ok(mut core) = self.core.try_lock()
+            && (core.can_write_long() && put_off(|| self.me.upgrade()) || core.answer(self))
         {
-            let put_off = token == OUTWARD && core.has_long_message() && self.comes_back_to_write();
-            if put_off || core.write_at_once(self, token == WRITE) {
-                return;
-            }
+            return;
         }
         self.schedule();
     }

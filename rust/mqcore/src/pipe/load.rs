@@ -10,8 +10,8 @@ use crate::sync::{AtomicBool, AtomicUsize, Ordering, fence};
 /// A pipe with so many bytes is laden: as many as go round in the cache of one core.
 const LADEN: usize = 512 * 1024;
 
-/// ...until it is down to so many.
-const EASED: usize = LADEN / 2;
+/// Who waits does so until there are so many fewer, and no fewer than so many.
+const STEP: usize = LADEN / 2;
 
 /// The reader tells at the latest after so many bytes that it took them.
 const CREDIT_BYTES: usize = 64 * 1024;
@@ -23,7 +23,8 @@ pub(super) struct Load {
     written: AtomicUsize,
     /// Bytes taken, as of the reader's last report.
     taken: AtomicUsize,
-    /// The writer wants to be called when the pipe is eased.
+    /// The writer wants to be called when so many bytes are taken.
+    wanted: AtomicUsize,
     writer_waits: AtomicBool,
 }
 
@@ -33,8 +34,8 @@ pub(super) struct Written {
     bytes: usize,
     /// The last that is known of the reader.
     taken: usize,
-    /// Waiting was in vain: not again before the pipe is eased.
-    resigned: bool,
+    /// What was waited for last.
+    wanted: usize,
 }
 
 /// The reader's part.
@@ -42,6 +43,11 @@ pub(super) struct Written {
 pub(super) struct Taken {
     bytes: usize,
     reported: usize,
+}
+
+/// Whether `count` has come as far as `mark`.
+fn reaches(count: usize, mark: usize) -> bool {
+    count.wrapping_sub(mark) <= isize::MAX as usize
 }
 
 impl Written {
@@ -54,12 +60,8 @@ impl Written {
     /// Whether it pays to wait.
     #[inline]
     pub(super) fn is_laden(&mut self, load: &Load) -> bool {
-        if self.bytes.wrapping_sub(self.taken) < LADEN {
-            return false; // with the last that is known
-        }
-        let under_way = self.under_way(load);
-        self.resigned &= under_way > EASED;
-        under_way >= LADEN && !self.resigned
+        // First with the last that is known.
+        self.bytes.wrapping_sub(self.taken) >= LADEN && self.under_way(load) >= LADEN
     }
 
     fn under_way(&mut self, load: &Load) -> usize {
@@ -72,21 +74,19 @@ impl Written {
         load.written.store(self.bytes, Ordering::Relaxed);
     }
 
-    /// Asks the reader to call when the pipe is eased. False if it is.
-    pub(super) fn wait(&mut self, load: &Load) -> bool {
-        self.report(load);
+    /// Asks the reader to call when it has come after a step. Look at [`is_eased`](Self::is_eased) afterwards.
+    pub(super) fn wait(&mut self, load: &Load) {
+        let goal = self.under_way(load).saturating_sub(STEP).max(STEP);
+        self.wanted = self.bytes.wrapping_sub(goal);
+        load.wanted.store(self.wanted, Ordering::Relaxed);
         load.writer_waits.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst); // against the fence in `PipeReader::report`
-        let laden = self.under_way(load) > EASED;
-        if !laden {
-            load.writer_waits.store(false, Ordering::Relaxed);
-        }
-        laden
     }
 
-    /// The pipe does not count as laden until it was eased.
-    pub(super) fn resign(&mut self) {
-        self.resigned = true;
+    /// Whether the reader has done so.
+    pub(super) fn is_eased(&mut self, load: &Load) -> bool {
+        self.under_way(load);
+        reaches(self.taken, self.wanted)
     }
 }
 
@@ -112,18 +112,17 @@ impl Taken {
     /// Bytes not taken yet of those that the writer reported.
     pub(super) fn under_way(&self, load: &Load) -> usize {
         let written = load.written.load(Ordering::Relaxed);
-        let ahead = written.wrapping_sub(self.bytes);
-        if ahead > isize::MAX as usize {
-            0
+        if reaches(written, self.bytes) {
+            written.wrapping_sub(self.bytes)
         } else {
-            ahead
-        } // what was taken since is newer than the report
+            0 // what was taken since is newer than the report
+        }
     }
 
     /// Whether to call the writer now. Behind the fence.
     pub(super) fn eases(&self, load: &Load) -> bool {
         load.writer_waits.load(Ordering::Relaxed)
-            && self.under_way(load) <= EASED
+            && reaches(self.bytes, load.wanted.load(Ordering::Relaxed))
             && load.writer_waits.swap(false, Ordering::AcqRel)
     }
 }

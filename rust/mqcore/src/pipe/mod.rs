@@ -321,14 +321,14 @@ impl PipeWriter {
         self.bytes.is_laden(&self.shared.load)
     }
 
-    /// Asks to be called when only half of those bytes are under way. False if it is so already.
-    pub fn wait_until_eased(&mut self) -> bool {
-        self.bytes.wait(&self.shared.load)
+    /// Asks to be called when many of those bytes were taken; [`is_eased`](Self::is_eased) says whether that is so.
+    pub fn wait_until_eased(&mut self) {
+        self.bytes.wait(&self.shared.load);
     }
 
-    /// Waiting was in vain: [`is_laden`](Self::is_laden) says no until the reader has come after.
-    pub fn resign(&mut self) {
-        self.bytes.resign();
+    /// Whether what was waited for last has come.
+    pub fn is_eased(&mut self) -> bool {
+        self.bytes.is_eased(&self.shared.load)
     }
 
     /// Whether the reader is gone.

@@ -249,18 +249,40 @@ fn writer_of_many_bytes_is_called_when_half_of_them_are_taken() {
     }
     writer.write(long(64));
     writer.flush();
-    assert!(writer.is_laden() && writer.wait_until_eased());
+    assert!(writer.is_laden());
+    writer.wait_until_eased();
     for _ in 0..3 {
         assert!(matches!(reader.read(), Read::Message(_)));
     }
+    assert!(!writer.is_eased() && !writer.is_laden());
     assert!(calls.take().is_empty());
-    assert!(!writer.is_laden(), "that is only said when it begins");
-    assert!(writer.wait_until_eased());
     let taken = reader.read_with(|message| std::mem::take(message).byte_len());
     assert_eq!((taken, calls.take()), (Read::Message(65_536), vec![WRITER]));
-    assert!(!writer.wait_until_eased());
+    assert!(writer.is_eased());
     while let Read::Message(_) = reader.read() {}
     assert!(calls.take().is_empty(), "once for each wait");
+}
+
+#[test]
+fn writer_far_ahead_waits_for_a_step_at_a_time() {
+    let (mut writer, mut reader, calls) = watched(Bound::messages(0));
+    for _ in 0..100 {
+        writer.write(long(64));
+    }
+    writer.flush();
+    for _ in 0..23 {
+        assert!(writer.is_laden());
+        writer.wait_until_eased();
+        for _ in 0..4 {
+            assert!(!writer.is_eased() && calls.take().is_empty());
+            assert!(matches!(reader.read(), Read::Message(_)));
+        }
+        assert!(writer.is_eased());
+        assert_eq!(calls.take(), [WRITER]);
+    }
+    writer.wait_until_eased();
+    drop(reader);
+    assert_eq!(calls.take(), [WRITER], "the end is told in any case");
 }
 
 #[test]
@@ -278,35 +300,29 @@ fn short_messages_load_nothing_and_runs_what_is_in_them() {
         writer.write_run(builder.finish());
     }
     writer.flush();
-    assert!(writer.is_laden() && writer.wait_until_eased());
+    assert!(writer.is_laden());
+    writer.wait_until_eased();
     while let Read::Message(_) = reader.read_many(|_| ()) {}
     assert_eq!(calls.take(), [WRITER]);
-    assert!(!writer.is_laden());
+    assert!(!writer.is_laden() && writer.is_eased());
 }
 
 #[test]
-fn writer_that_waited_in_vain_is_not_told_again_before_the_pipe_was_eased() {
+fn sleeping_reader_learns_how_much_it_is_called_for() {
     let (mut writer, mut reader, calls) = watched(Bound::messages(0));
-    let fill = |writer: &mut PipeWriter| {
-        for _ in 0..8 {
-            writer.write(long(64));
-        }
-        writer.flush();
-    };
-    fill(&mut writer);
-    assert!(writer.is_laden());
-    writer.resign();
-    fill(&mut writer);
-    assert!(!writer.is_laden());
-    for _ in 0..11 {
-        assert!(matches!(reader.read(), Read::Message(_)));
-    }
-    fill(&mut writer);
-    assert!(!writer.is_laden() && calls.take().is_empty());
-    for _ in 0..9 {
-        assert!(matches!(reader.read(), Read::Message(_)));
-    }
-    assert!(!writer.is_laden());
-    fill(&mut writer);
-    assert!(writer.is_laden());
+    assert_eq!((reader.read(), reader.queued_bytes()), (Read::Empty, 0));
+    writer.write(long(64));
+    writer.write(long(1));
+    writer.write(message(0));
+    writer.flush();
+    assert_eq!(
+        (calls.take(), reader.queued_bytes()),
+        (vec![READER], 65 * 1024)
+    );
+    assert!(matches!(reader.read(), Read::Message(_)));
+    assert_eq!(reader.queued_bytes(), 1024);
+    writer.write(long(64));
+    writer.flush();
+    while let Read::Message(_) = reader.read() {}
+    assert_eq!(reader.queued_bytes(), 0, "it was not called for the last");
 }

@@ -11,6 +11,7 @@ use mqcore_proto::{Frame, INLINE_CAPACITY, Message, RunBuilder, SocketType};
 
 use super::{Inner, Socket, after, closed};
 use crate::error::{Errno, Error, Result};
+use crate::patience::Patience;
 use crate::pattern::{
     Command, Half, Incoming, Outgoing, Peer, Properties, Refusal, takes_commands,
 };
@@ -33,8 +34,8 @@ pub(super) struct Sending {
     pub(super) half: Option<Box<dyn Outgoing>>,
     /// The parts so far of a message that is sent in parts.
     pub(super) parts: Vec<Frame>,
-    /// Waits in a row for a peer to come after that were in vain.
-    pub(super) vain: u32,
+    /// For peers that are behind.
+    pub(super) patience: Patience,
 }
 
 pub(super) struct Receiving {
@@ -52,7 +53,7 @@ impl Socket {
     /// only receives, ETERM, ENOTSOCK; each with the message back.
     pub fn try_send(&self, message: Message) -> std::result::Result<(), NotSent<Message>> {
         let inner = &*self.inner;
-        let long = message.heap_len() > 0;
+        let long = message.heap_len();
         let sent = {
             let mut sending = lock(&inner.outgoing);
             let sent = sending.send(inner, message);
@@ -75,7 +76,7 @@ impl Socket {
             let mut sending = lock(&inner.outgoing);
             let sent = sending.send_slice(inner, payload);
             sending.flush();
-            sending.weigh(inner, payload.len() > INLINE_CAPACITY);
+            sending.weigh(inner, payload.len());
             sent
         };
         inner.rearm(sent.is_ok());
@@ -117,7 +118,7 @@ impl Socket {
         more: bool,
     ) -> std::result::Result<(), NotSent<Frame>> {
         let inner = &*self.inner;
-        let long = part.len() > INLINE_CAPACITY;
+        let long = part.len();
         let sent = {
             let mut sending = lock(&inner.outgoing);
             let sent = sending.send_part(inner, part, more);
@@ -178,17 +179,21 @@ impl Socket {
 
     #[cold]
     fn wait_until_eased(&self, deadline: Option<Instant>) {
-        let until = Instant::now() + PATIENCE;
-        let until = deadline.map_or(until, |deadline| deadline.min(until));
-        let mut woken = None;
-        while woken != Some(Woken::Interrupted) {
+        let Some(span) = lock(&self.inner.outgoing).begin_to_wait(&self.inner) else {
+            return;
+        };
+        let began = Instant::now();
+        let until = deadline.map_or(began + span, |deadline| deadline.min(began + span));
+        loop {
             let event = &self.signals().writable;
             let seen = event.epoch();
-            if !lock(&self.inner.outgoing).waits_until_eased(&self.inner, woken) {
-                return;
+            if lock(&self.inner.outgoing).is_eased(&self.inner)
+                || event.wait(seen, Some(until)) != Woken::Signalled
+            {
+                break;
             }
-            woken = Some(event.wait(seen, Some(until)));
         }
+        lock(&self.inner.outgoing).patience.spend(began.elapsed());
     }
 
     /// Whether there is room for a message, as far as that can be said without knowing it.
@@ -327,6 +332,13 @@ impl Socket {
         self.receive(deadline, Self::try_recv_part)
     }
 
+    /// Has the I/O thread read what comes, if a call that waited did so itself and was expected back: for who looks
+    /// again and again, and never waits.
+    #[inline]
+    pub fn leave_to_io_thread(&self) {
+        self.signals().expect_nobody();
+    }
+
     fn receive<T>(
         &self,
         deadline: Option<Instant>,
@@ -350,10 +362,14 @@ impl Socket {
     /// Sleeps until the signals for reading have moved on from `seen`.
     fn wait_to_receive(&self, seen: u32, deadline: Option<Instant>) -> Result<()> {
         let port = &self.inner.port;
+        let _receiver = port.signals.receiver();
         let Some(lease) = port.lend() else {
             port.signals.end_loan();
             return self.wait(&port.signals.readable, seen, deadline);
         };
+        if lease.take_in_before() {
+            return Ok(());
+        }
         let woken = port.signals.wait_at(&*lease, seen, deadline)?;
         if port.is_closed() {
             port.signals.close_lessee();
@@ -420,15 +436,6 @@ impl Sending {
         Ok(half)
     }
 }
-
-/// How long a sender waits for a peer that is behind: many times what it takes one that reads.
-const PATIENCE: Duration = Duration::from_millis(5);
-
-/// So many waits in vain, and a sender does not wait any more...
-const TRUST: u32 = 2;
-
-/// ...but one time in so many.
-const RETRY: u32 = 64;
 
 /// Many messages on their way out, under one lock of the socket: not to be kept while anything waits.
 ///
@@ -646,41 +653,40 @@ impl Receiving {
 }
 
 impl Sending {
-    /// Notes whether the next peer is behind, if that may have changed.
+    /// So many bytes were sent: notes whether the next peer is behind.
     #[inline]
-    fn weigh(&mut self, inner: &Inner, long: bool) {
-        if long && let Some(half) = &mut self.half {
+    fn weigh(&mut self, inner: &Inner, bytes: usize) {
+        if bytes > INLINE_CAPACITY
+            && let Some(half) = &mut self.half
+        {
+            self.patience.earn(bytes);
             let mut laden = false;
             half.with_next_pipe(&mut |pipe| laden = pipe.is_laden());
             inner.laden.store(laden, Ordering::Relaxed);
         }
     }
 
-    /// Whether to wait for the next peer to come after; `woken` says how the wait before this one ended.
-    fn waits_until_eased(&mut self, inner: &Inner, woken: Option<Woken>) -> bool {
-        let hopeless = self.vain >= TRUST && !self.vain.is_multiple_of(RETRY);
-        let Ok(half) = self.fresh(inner) else {
-            return false;
-        };
-        let (mut waits, mut in_vain) = (false, false);
-        half.with_next_pipe(&mut |pipe| {
-            if woken.is_none() && !pipe.is_laden() {
-                return;
-            }
-            in_vain = hopeless && woken.is_none() || woken == Some(Woken::TimedOut);
-            if in_vain {
-                pipe.resign();
-            } else {
-                waits = pipe.wait_until_eased();
+    /// How long to wait for the next peer, if it is behind and that pays.
+    fn begin_to_wait(&mut self, inner: &Inner) -> Option<Duration> {
+        inner.laden.store(false, Ordering::Relaxed); // what is sent next says it anew
+        let patience = self.patience.left()?;
+        let mut laden = false;
+        self.fresh(inner).ok()?.with_next_pipe(&mut |pipe| {
+            laden = pipe.is_laden();
+            if laden {
+                pipe.wait_until_eased();
             }
         });
-        if in_vain {
-            self.vain = self.vain.wrapping_add(1);
-        } else if woken.is_some() && !waits {
-            self.vain = 0;
+        laden.then_some(patience)
+    }
+
+    /// Whether the next peer has come after, or there is no such thing any more.
+    fn is_eased(&mut self, inner: &Inner) -> bool {
+        let mut eased = true;
+        if let Ok(half) = self.fresh(inner) {
+            half.with_next_pipe(&mut |pipe| eased = pipe.is_eased());
         }
-        inner.laden.store(waits, Ordering::Relaxed);
-        waits
+        eased
     }
 
     fn send(

@@ -10,6 +10,10 @@
 //!                                  drop: the poll watches again; what came meanwhile is an event
 //! ```
 //!
+//! So does who waits for one long message after the other: the kernel copies each into memory that this thread looks at
+//! next, and no other thread must be woken for it. Between two of them the connection stays lent, since the next has come
+//! already, more often than not.
+//!
 //! An event loop cannot wait here: it watches the stream beside everything else, and keeps it from one answer to
 //! the next. It may also be busy with other things for as long as it likes, while the peer wants to hear that we
 //! live. So the I/O thread takes the connection back from a loop that has not read for a while.
@@ -27,7 +31,7 @@ use rustix::io::Errno;
 use rustix::time::Timespec;
 
 use super::{Core, Link, Phase, Session, traffic};
-use crate::signals::{Bell, Lease, LoopLease, LoopWatch, Signals};
+use crate::signals::{Bell, Lease, LoopLease, LoopWatch, Returning, Signals};
 use crate::sync::{Woken, lock};
 use crate::transport::Stream;
 
@@ -41,6 +45,9 @@ const GLANCE: Duration = Duration::from_micros(40);
 /// costs more than the hand-over of an answer.
 const TRUST: Duration = Duration::from_millis(10);
 
+/// How long who comes back for the next long message may stay away: as long as that costs no more than some of them.
+const ABSENCE: Duration = Duration::from_millis(2);
+
 /// How long a connection is not lent to a loop that it did not suit: answers are long, or several for one question.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -48,6 +55,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) enum Borrower {
     /// A call that waits.
     Caller,
+    /// Whoever received a long message then, and comes back for the next.
+    Returning(Instant),
     /// An event loop.
     Loop(Loan),
 }
@@ -78,18 +87,15 @@ impl Core {
         }
     }
 
-    /// The connection, if it is idle, healthy and used in lockstep.
+    /// The connection, if it is idle and healthy.
     fn lendable(&mut self) -> Option<&mut Link> {
         if self.ending.is_some() || self.found.is_some() {
             return None;
         }
         let link = self.linked_mut()?;
-        let idle = link.lockstep
-            && link.unanswered == 0
-            && link.handshake_done
+        let idle = link.handshake_done
             && link.registered
             && link.ready.writable
-            && !link.ready.readable
             && !link.ready.hangup
             && !link.paused
             && link.connection.transmit_len() == 0;
@@ -97,46 +103,86 @@ impl Core {
         (idle && !over).then_some(link)
     }
 
-    /// Moves what came into the pipe, for who has borrowed the connection. False: it is the I/O thread's turn.
-    fn take_in(&mut self, session: &Arc<Session>, now: Instant) -> bool {
+    /// Moves what came into the pipe, for who has borrowed the connection: all of it, or no more than it takes for `one`
+    /// message.
+    fn take_in(&mut self, session: &Arc<Session>, one: bool, now: Instant) -> TakenIn {
         if let Some(link) = self.linked_mut() {
             link.ready.readable = true;
         }
         let batch = traffic::in_batch(session).min(LENT_BUFFER);
         let mut buffer = [0; LENT_BUFFER];
-        let taken = self.pump_in(session, &mut buffer[..batch], now);
+        let taken = self.pump_in(session, &mut buffer[..batch], one, now);
+        let mut over = taken.is_err();
         let more = taken.unwrap_or_else(|loss| {
             self.found = Some(loss);
             true
         });
         let Some(link) = self.linked_mut() else {
-            return false;
+            return TakenIn::Trouble;
         };
+        over |= link.eof;
         // What else there is to do is for the I/O thread: the end, answers to commands.
-        let due = link.connection.transmit_len() > 0 || link.patient_until.is_some();
-        if more || link.eof || due {
+        let due = link.connection.transmit_len() > 0 || link.patient.is_some();
+        if over || due || more && !one {
             session.schedule();
         }
-        !more && !link.eof
+        if over || more && !one {
+            TakenIn::Trouble
+        } else if link.brought {
+            TakenIn::Messages
+        } else {
+            TakenIn::Nothing
+        }
     }
 
-    /// Takes the connection back from a loop that does not use it as it should. When to look again, if it does.
-    pub(super) fn review_loan(&mut self, session: &Session, now: Instant) -> Option<Instant> {
-        let ending = self.ending.is_some();
-        let link = self.linked_mut()?;
-        let Some(Borrower::Loop(loan)) = &link.lent else {
-            return None;
+    /// Leaves the rest to who has just got a long message, wanted to read it itself, and did not get at the connection while
+    /// the I/O thread was reading.
+    pub(super) fn leave_rest_to_caller(&mut self, session: &Session, now: Instant) {
+        let wanted = session.wanted.load(Ordering::Relaxed);
+        if !wanted || !self.linked_mut().is_some_and(|link| link.brought) {
+            return;
+        }
+        session.wanted.store(false, Ordering::Relaxed);
+        let lendable = self.lendable();
+        let Some(link) = lendable.filter(|link| link.brings_long && link.lent.is_none()) else {
+            return;
         };
-        let until = loan.used + TRUST;
-        if now >= until || ending || !link.suits_a_loop() {
+        link.lend(session, Borrower::Returning(now));
+        link.ready.readable = false;
+        link.review_at = Some(now + ABSENCE);
+        if session.config.port.signals.expect_back(session.me.clone()) {
+            return;
+        }
+        link.give_back(session);
+        link.ready.readable = true;
+    }
+
+    /// Takes the connection back from who does not use it as it should; notes when to look again, if it does.
+    pub(super) fn review_loan(&mut self, session: &Session, now: Instant) {
+        let ending = self.ending.is_some();
+        let Some(link) = self.linked_mut() else {
+            return;
+        };
+        link.review_at = None;
+        let (until, by_loop) = match &link.lent {
+            None | Some(Borrower::Caller) => return,
+            Some(Borrower::Returning(since)) => (*since + ABSENCE, false),
+            Some(Borrower::Loop(loan)) => (loan.used + TRUST, true),
+        };
+        let suitable = if by_loop {
+            link.suits_a_loop()
+        } else {
+            !link.is_over()
+        };
+        if now >= until || ending || !suitable {
             link.give_back(session);
             link.ready.readable = true;
-            return None;
+            return;
         }
+        link.review_at = Some(until);
         // Before the peer's silence is judged, what it has said is read.
         let timeout = link.connection.poll_timeout();
         link.ready.readable |= timeout.is_some_and(|timeout| timeout <= now);
-        Some(until)
     }
 }
 
@@ -154,12 +200,34 @@ impl Link {
         self.rewatch(session);
     }
 
+    /// Whether there is something that only the I/O thread can do.
+    fn is_over(&self) -> bool {
+        self.outward_closed || self.write_failed || self.ready.hangup || self.paused || self.eof
+    }
+
     /// Whether a loop should go on to read.
     fn suits_a_loop(&mut self) -> bool {
-        let over = self.outward_closed || self.write_failed || self.ready.hangup || self.paused;
         // Of a long message the loop would see each piece as it comes.
-        self.lockstep && self.unanswered <= 1 && !over && self.connection.body_buffer().is_none()
+        self.lockstep
+            && self.unanswered <= 1
+            && !self.is_over()
+            && self.connection.body_buffer().is_none()
     }
+
+    /// Whether what comes is an answer.
+    fn is_in_lockstep(&self) -> bool {
+        self.lockstep && self.unanswered == 0
+    }
+}
+
+/// What a borrower has got.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TakenIn {
+    /// Nothing, or a piece of a message.
+    Nothing,
+    Messages,
+    /// Maybe messages too; it is the I/O thread's turn.
+    Trouble,
 }
 
 /// The connection is a waiting call's.
@@ -167,21 +235,39 @@ pub(super) struct InCall {
     session: Arc<Session>,
     /// Keeps the descriptor from being closed, and its number from being used again, during the wait.
     stream: Arc<Stream>,
+    began: Instant,
+    /// Something may have come that no poll will tell of, for a message before it was read and nothing behind it.
+    may_have_come: bool,
 }
 
 impl InCall {
     /// Takes the connection of `session`, from a loop too.
     pub(super) fn take(session: Arc<Session>) -> Option<Self> {
-        // A session that is busy just now is not idle, and may have brought what is waited for.
-        let mut core = session.core.try_lock().ok()?;
+        // A session that is busy just now may have brought what is waited for.
+        let Ok(mut core) = session.core.try_lock() else {
+            session.wanted.store(true, Ordering::Relaxed);
+            return None;
+        };
         let link = core.lendable()?;
-        if matches!(link.lent, Some(Borrower::Caller)) {
+        let returned = matches!(link.lent, Some(Borrower::Returning(_)));
+        let lendable = link.brings_long || link.is_in_lockstep() && !link.ready.readable;
+        if !lendable || matches!(link.lent, Some(Borrower::Caller)) {
             return None;
         }
-        link.lend(&session, Borrower::Caller);
+        let may_have_come = returned || link.ready.readable;
+        if returned {
+            link.lent = Some(Borrower::Caller);
+        } else {
+            link.lend(&session, Borrower::Caller);
+        }
         let stream = Arc::clone(&link.stream);
         drop(core);
-        Some(Self { session, stream })
+        Some(Self {
+            session,
+            stream,
+            began: Instant::now(),
+            may_have_come,
+        })
     }
 
     /// Calls `with` for the connection, unless it was lost in the meantime.
@@ -226,20 +312,54 @@ impl Lease for InCall {
         }
     }
 
-    fn take_in(&self) {
-        self.with_link(|core| {
-            core.take_in(&self.session, Instant::now());
-        });
+    fn take_in(&self) -> bool {
+        let mut taken = TakenIn::Trouble;
+        self.with_link(|core| taken = core.take_in(&self.session, true, Instant::now()));
+        taken != TakenIn::Nothing
+    }
+
+    fn take_in_before(&self) -> bool {
+        self.may_have_come && self.take_in()
     }
 }
 
 impl Drop for InCall {
     fn drop(&mut self) {
+        let now = Instant::now();
+        let mut returns = false;
         self.with_link(|core| {
-            if let Some(link) = core.linked_mut() {
+            let ending = core.ending.is_some() || core.found.is_some();
+            let Some(link) = core.linked_mut() else {
+                return;
+            };
+            returns = link.brings_long && now < self.began + ABSENCE && !ending && !link.is_over();
+            if !returns {
                 link.give_back(&self.session);
+                return;
+            }
+            link.lent = Some(Borrower::Returning(now));
+            link.ready.readable = false; // who comes back looks in any case
+            if link.review_at.is_none() {
+                link.review_at = Some(now + ABSENCE);
+                self.session.schedule();
             }
         });
+        if returns {
+            let signals = &self.session.config.port.signals;
+            if !signals.expect_back(self.session.me.clone()) {
+                signals.expect_nobody();
+            }
+        }
+    }
+}
+
+impl Returning for Session {
+    fn take_back(&self) {
+        if let Some(link) = lock(&self.core).linked_mut()
+            && matches!(link.lent, Some(Borrower::Returning(_)))
+        {
+            link.give_back(self);
+        }
     }
 }
 
@@ -256,7 +376,8 @@ impl InLoop {
         let mut core = session.core.try_lock().ok()?;
         let link = core.lendable()?;
         let now = Instant::now();
-        if link.lent.is_some() || link.not_for_loops_until > now {
+        let idle = link.lent.is_none() && !link.ready.readable;
+        if !idle || !link.is_in_lockstep() || link.not_for_loops_until > now {
             return None;
         }
         let before = std::mem::replace(&mut link.wanted_by_loop, now);
@@ -294,7 +415,7 @@ impl LoopLease for InLoop {
     fn take_in(&self) {
         self.with_link(|session, core| {
             let now = Instant::now();
-            let went_well = core.take_in(session, now);
+            let went_well = core.take_in(session, false, now) != TakenIn::Trouble;
             if let Some(link) = core.linked_mut() {
                 if !went_well || !link.suits_a_loop() {
                     link.give_back(session);

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use mqcore_proto::{Config, Connection, Event, Frame, Heartbeat, Limits, PeerInfo, SocketType};
 
 use super::super::thread::{Next, READ_BUFFER, Ready, Turn, register, rewatch};
-use super::{Core, Link, Loss, Phase, Session, SessionConfig};
+use super::{Core, LONG, Link, Loss, Phase, Session, SessionConfig};
+use crate::patience::Patience;
 use crate::pattern::Properties;
 use crate::pipe::{PipeWriter, Queued, Read};
 use crate::transport::Stream;
@@ -25,17 +26,11 @@ const LARGEST_READ: usize = 16 << 20;
 /// Bytes moved in each direction in one turn: a busy session leaves the others their time.
 const TURN_BYTES: usize = 1024 * 1024;
 
-/// A message of so many bytes is written by whoever sends it, if that can be done at once.
-const LONG: usize = 16 * 1024;
-
 /// Slices of one vectored write.
 const SLICES: usize = 32;
 
 /// With MAXMSGSIZE set, a message of several parts may be so many times as large.
 const PARTS_AT_MAXMSGSIZE: u64 = 64;
-
-/// How long what comes waits for a reader that is behind: many times what it takes one that reads.
-const PATIENCE: Duration = Duration::from_millis(5);
 
 /// How long a session that has sent everything waits for the peer's kernel to take it, or for the peer to
 /// close, where LINGER does not say. A connection that is closed before is reset by whatever the peer still
@@ -67,13 +62,13 @@ impl Core {
         if !link.handshake_done && self.has_nothing_to_send() {
             return Err(Loss::Finished); // there is nothing to shake hands for
         }
-        let loan = self.review_loan(session, turn.now);
+        self.review_loan(session, turn.now);
         // Read first: what waits in the stream is a sign of life.
         let batch = in_batch(session);
         if turn.buffer.len() < batch {
             turn.buffer.resize(batch, 0);
         }
-        let more_in = self.pump_in(session, &mut turn.buffer[..batch], turn.now)?;
+        let more_in = self.pump_in(session, &mut turn.buffer[..batch], false, turn.now)?;
         let mut more_out = false;
         if !self.says_goodbye() {
             self.look_at_the_clock(turn.now)?;
@@ -112,8 +107,8 @@ impl Core {
             Ok(Next::Again)
         } else {
             let timeout = link.connection.poll_timeout();
-            let patience = link.patient_until.filter(|_| link.paused);
-            let others = loan.into_iter().chain(patience);
+            let patience = link.patient.filter(|_| link.paused).map(|(_, until)| until);
+            let others = link.review_at.into_iter().chain(patience);
             Ok(Next::Wait(timeout.into_iter().chain(others).min()))
         }
     }
@@ -210,7 +205,9 @@ impl Core {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     link.ready.writable = false;
-                    link.watch_room(session);
+                    if !link.awaits_room {
+                        link.watch_room(session);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => {
@@ -223,26 +220,34 @@ impl Core {
         }
     }
 
-    /// Moves what the stream has into the pipe. True if it stopped for fairness.
+    /// Moves what the stream has into the pipe. True if it stopped for fairness, or because a message has come and `one` is
+    /// enough.
     pub(super) fn pump_in(
         &mut self,
         session: &Arc<Session>,
         buffer: &mut [u8],
+        one: bool,
         now: Instant,
     ) -> Result<bool, Loss> {
         let mut moved = 0;
+        if let Phase::Linked(link) = &mut self.phase {
+            link.brought = false;
+        }
         if !self.decode(session, None, now)? {
             return Ok(false);
         }
         let mut more = false;
         loop {
+            if !one {
+                self.leave_rest_to_caller(session, now);
+            }
             let Phase::Linked(link) = &mut self.phase else {
                 return Ok(false);
             };
             if !link.ready.readable || link.eof {
                 break;
             }
-            if moved >= TURN_BYTES {
+            if moved >= TURN_BYTES || one && link.brought {
                 more = true;
                 break;
             }
@@ -322,7 +327,7 @@ impl Core {
                 let room = pipe.writer.room();
                 if room == 0 {
                     link.paused = true;
-                    link.patient_until = None;
+                    link.patient = None;
                     let rest = input.len();
                     link.input = match fresh {
                         Some(fresh) => fresh[fresh.len() - rest..].to_vec(),
@@ -335,7 +340,8 @@ impl Core {
                 }
                 if let Some(run) = link.connection.receive_run(&mut input, room, now) {
                     let count = u32::try_from(run.len()).unwrap_or(u32::MAX);
-                    link.unanswered = link.unanswered.saturating_add(count);
+                    link.patience_in.earn(run.byte_len());
+                    link.has_brought(count, false);
                     pipe.writer.write_run(run);
                     unflushed = true;
                     continue;
@@ -347,7 +353,9 @@ impl Core {
                     if let Some(pipe) = &mut self.pipe
                         && !pipe.writer.is_closed()
                     {
-                        link.unanswered = link.unanswered.saturating_add(1);
+                        let bytes = message.heap_len();
+                        link.patience_in.earn(bytes);
+                        link.has_brought(1, bytes >= LONG);
                         pipe.writer.write(message);
                         unflushed = true;
                     }
@@ -371,41 +379,6 @@ impl Core {
             }
         }
         outcome
-    }
-
-    /// Whether what was just sent is so long that it pays to write it by itself.
-    pub(super) fn has_long_message(&self) -> bool {
-        let pipe = self.pipe.as_ref();
-        pipe.is_some_and(|pipe| pipe.reader.queued_bytes() >= LONG)
-    }
-
-    /// Writes an answer at once, or something `long`, on the application's thread; false if the I/O thread must do it.
-    pub(super) fn write_at_once(&mut self, session: &Session, long: bool) -> bool {
-        let Phase::Linked(link) = &mut self.phase else {
-            return false;
-        };
-        let answers = link.unanswered == 1;
-        if !(answers || long)
-            || !link.handshake_done
-            || !link.ready.writable
-            || link.farewell.is_some()
-            || link.connection.transmit_len() > 0
-        {
-            return false;
-        }
-        link.unanswered = 0;
-        match self.pump_out(session) {
-            // Whatever is left is for the I/O thread: the end of the pipe, a failure, a full stream's
-            // next edge comes to it by itself.
-            Ok(more) => {
-                let Phase::Linked(link) = &mut self.phase else {
-                    return false;
-                };
-                link.lockstep = answers && link.connection.transmit_len() == 0;
-                !more && !link.outward_closed && !link.write_failed
-            }
-            Err(_) => false,
-        }
     }
 }
 
@@ -447,7 +420,8 @@ impl Link {
             registered: !accepted,
             raw,
             paused: false,
-            patient_until: None,
+            patience_in: Patience::default(),
+            patient: None,
             eof: false,
             write_failed: false,
             handshake_done: false,
@@ -455,6 +429,11 @@ impl Link {
             unanswered: 0,
             lockstep: false,
             lent: None,
+            awaits_room: false,
+            patience_out: Patience::default(),
+            review_at: None,
+            brought: false,
+            brings_long: false,
             wanted_by_loop: now,
             not_for_loops_until: now,
             watches_room: true,
@@ -463,28 +442,47 @@ impl Link {
         }
     }
 
+    /// So many messages have come.
+    #[inline]
+    fn has_brought(&mut self, messages: u32, long: bool) {
+        self.unanswered = self.unanswered.saturating_add(messages);
+        self.brought = true;
+        self.brings_long = long;
+    }
+
     /// Whether to leave the rest in the stream until the reader of a laden pipe has come after. Not for long: it may
     /// have other things to do, and what bounds the pipe is the high-water mark.
     fn waits_for_reader(&mut self, pipe: &mut PipeWriter, now: Instant) -> bool {
-        if self.patient_until.is_none() && !pipe.is_laden() {
-            return false;
-        }
-        let until = *self.patient_until.get_or_insert(now + PATIENCE);
-        let in_vain = now >= until;
-        if in_vain {
-            pipe.resign();
-        }
-        let waits = !in_vain && pipe.wait_until_eased();
+        let (since, until) = match self.patient {
+            Some(span) => span,
+            None => {
+                let Some(span) = self.patience_in.left().filter(|_| pipe.is_laden()) else {
+                    return false;
+                };
+                pipe.wait_until_eased();
+                *self.patient.insert((now, now + span))
+            }
+        };
+        let waits = now < until && !pipe.is_eased();
         if !waits {
-            self.patient_until = None;
+            self.patience_in.spend(now.saturating_duration_since(since));
+            self.patient = None;
         }
         waits
     }
 
     /// Has the poll watch for room to write, if it does not.
-    fn watch_room(&mut self, session: &Session) {
+    pub(super) fn watch_room(&mut self, session: &Session) {
         if !self.watches_room {
             self.watches_room = true;
+            self.rewatch(session);
+        }
+    }
+
+    /// Somebody else watches for it.
+    pub(super) fn unwatch_room(&mut self, session: &Session) {
+        if self.watches_room {
+            self.watches_room = false;
             self.rewatch(session);
         }
     }

@@ -1,0 +1,192 @@
+//! Written by the caller's own hand: an answer, since each hand-over to the I/O thread costs more than the write; and what is
+//! long, since another core would have to fetch it first.
+//!
+//! An answer is short, and written while the caller holds its locks. What is long is written when it has let go of them;
+//! and if the stream has no room for all of it, a caller that may wait does so for a moment. Most of the time the peer is
+//! reading, and two more threads would have to be woken for the rest.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mqcore_proto::SocketType;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
+
+use super::{Core, LONG, Link, Phase, Session};
+use crate::signals::ByHand;
+use crate::sync::lock;
+use crate::transport::Stream;
+
+/// How far a write has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Everything,
+    /// As far as there was room.
+    Full,
+    /// As far as one turn goes.
+    Turn,
+    /// To something that only the I/O thread can do.
+    Trouble,
+}
+
+impl Core {
+    /// Whether what was just sent is so long that it pays to write it by itself, and that can be done.
+    pub(super) fn can_write_long(&mut self) -> bool {
+        let pipe = self.pipe.as_ref();
+        pipe.is_some_and(|pipe| pipe.reader.queued_bytes() >= LONG) && self.writable().is_some()
+    }
+
+    /// The connection, if nothing stands in front of what is sent now.
+    fn writable(&mut self) -> Option<&mut Link> {
+        let Phase::Linked(link) = &mut self.phase else {
+            return None;
+        };
+        let writable = link.handshake_done
+            && link.ready.writable
+            && link.farewell.is_none()
+            && link.connection.transmit_len() == 0;
+        writable.then_some(&mut **link)
+    }
+
+    fn write_by_hand(&mut self, session: &Session) -> Written {
+        let more = self.pump_out(session);
+        let Phase::Linked(link) = &self.phase else {
+            return Written::Trouble;
+        };
+        match more {
+            Err(_) => Written::Trouble,
+            Ok(_) if link.outward_closed || link.write_failed => Written::Trouble,
+            Ok(true) => Written::Turn,
+            Ok(false) if link.connection.transmit_len() > 0 => Written::Full,
+            Ok(false) => Written::Everything,
+        }
+    }
+
+    /// Writes what was sent if it is an answer; false if the I/O thread must do it.
+    pub(super) fn answer(&mut self, session: &Session) -> bool {
+        let Some(link) = self.writable().filter(|link| link.unanswered == 1) else {
+            return false;
+        };
+        link.unanswered = 0;
+        let written = self.write_by_hand(session);
+        if let Phase::Linked(link) = &mut self.phase {
+            link.lockstep = written == Written::Everything;
+        }
+        // A full stream's next edge comes to the I/O thread by itself.
+        matches!(written, Written::Everything | Written::Full)
+    }
+
+    /// Writes what was sent, which is long. With `patient`, a caller waits for room if there is none left, and this says
+    /// where.
+    fn begin_to_write(
+        &mut self,
+        session: &Session,
+        patient: bool,
+    ) -> (Written, Option<(Arc<Stream>, Duration)>) {
+        if let Phase::Linked(link) = &self.phase
+            && link.awaits_room
+        {
+            return (Written::Everything, None); // another caller is at it, and goes on with ours
+        }
+        let bytes = self
+            .pipe
+            .as_ref()
+            .map_or(0, |pipe| pipe.reader.queued_bytes());
+        let Some(link) = self.writable() else {
+            return (Written::Trouble, None);
+        };
+        let answers = link.unanswered == 1;
+        link.unanswered = 0;
+        link.patience_out.earn(bytes);
+        let patience = link.patience_out.left().filter(|_| patient);
+        link.awaits_room = patience.is_some();
+        let mut written = self.write_by_hand(session);
+        let Phase::Linked(link) = &mut self.phase else {
+            return (Written::Trouble, None);
+        };
+        link.lockstep = answers && written == Written::Everything;
+        let unfinished = matches!(written, Written::Full | Written::Turn);
+        if let Some(patience) = patience.filter(|_| unfinished) {
+            link.unwatch_room(session);
+            return (written, Some((Arc::clone(&link.stream), patience)));
+        }
+        link.hand_over(session);
+        if written == Written::Turn {
+            written = Written::Trouble;
+        }
+        (written, None)
+    }
+
+    /// Goes on after waits for room since `began`, which were in vain if there is none.
+    fn go_on_to_write(
+        &mut self,
+        session: &Session,
+        stream: &Arc<Stream>,
+        room: bool,
+        began: Instant,
+    ) -> Written {
+        match &mut self.phase {
+            Phase::Linked(link) if Arc::ptr_eq(&link.stream, stream) => link.ready.writable |= room,
+            _ => return Written::Everything, // the connection is another
+        }
+        let written = if room {
+            self.write_by_hand(session)
+        } else {
+            Written::Trouble
+        };
+        let Phase::Linked(link) = &mut self.phase else {
+            return Written::Trouble;
+        };
+        if matches!(written, Written::Full | Written::Turn) {
+            return written;
+        }
+        link.patience_out.spend(began.elapsed());
+        link.hand_over(session);
+        written
+    }
+}
+
+impl Link {
+    /// What is left is the I/O thread's.
+    fn hand_over(&mut self, session: &Session) {
+        self.awaits_room = false;
+        if !self.ready.writable {
+            self.watch_room(session);
+        }
+    }
+}
+
+impl ByHand for Session {
+    fn write(&self, patient: bool) {
+        let may_wait = matches!(
+            self.config.port.kind,
+            SocketType::Push | SocketType::Dealer | SocketType::Pair | SocketType::Req
+        );
+        let at_once = self.config.options.sndtimeo == Some(Duration::ZERO);
+        let patient = patient && may_wait && !at_once;
+        let (mut written, rest) = lock(&self.core).begin_to_write(self, patient);
+        if let Some((stream, patience)) = rest {
+            let began = Instant::now();
+            loop {
+                let left = patience.saturating_sub(began.elapsed());
+                let room = !left.is_zero() && (written == Written::Turn || has_room(&stream, left));
+                written = lock(&self.core).go_on_to_write(self, &stream, room, began);
+                if !matches!(written, Written::Full | Written::Turn) {
+                    break;
+                }
+            }
+        }
+        if written == Written::Trouble {
+            self.schedule();
+        }
+    }
+}
+
+/// Waits for room to write.
+fn has_room(stream: &Stream, span: Duration) -> bool {
+    let mut watched = [PollFd::from_borrowed_fd(stream.as_fd(), PollFlags::OUT)];
+    let timeout = Timespec::try_from(span).ok();
+    // A signal ends the wait: the interpreter wants to see to it.
+    poll(&mut watched, timeout.as_ref()).is_ok_and(|ready| ready > 0)
+}
