@@ -10,13 +10,15 @@
 //!
 //! Long frames often follow one another. A caller that reads so much as the next one would take, if it
 //! is as long as the last ([`Decoder::expected`]), into memory of its own, and gives that away
-//! ([`Decoder::adopt`]), saves a copy: the body stays where it was read to.
+//! ([`Decoder::adopt`]), saves a copy: the body stays where it was read to. One that reads a header alone, and
+//! then the body ([`Decoder::begun_body`]), can choose the memory for it, and gives the whole of it
+//! ([`Decoder::place_body`]).
 
 use bytes::{Buf, Bytes};
 
 use crate::Frame;
 use crate::error::ProtocolError;
-use crate::wire::{HEADER_MAX, Header};
+use crate::wire::{HEADER_MAX, Header, LONG};
 
 /// What a long body gets at first; it grows while it fills.
 const BODY_FIRST: usize = 256 * 1024;
@@ -53,6 +55,8 @@ enum Stage {
     Judging(Header),
     /// Bytes that a caller gave away, from the beginning of a frame on.
     Adopted(Vec<u8>),
+    /// A body that a caller has read by itself.
+    Placed(Header, Frame),
     /// Invariant: `bytes.len() < start + header.length`, except after a caller filled the body buffer.
     Body {
         header: Header,
@@ -165,6 +169,12 @@ impl Decoder {
                         start,
                     };
                 }
+                Stage::Placed(header, frame) => {
+                    let whole = (*header, std::mem::take(frame));
+                    self.count(whole.0.length);
+                    self.stage = Stage::default();
+                    return Ok(Some(whole));
+                }
                 Stage::Body {
                     header,
                     bytes,
@@ -185,17 +195,18 @@ impl Decoder {
                     let mut payload = Bytes::from(std::mem::take(bytes));
                     payload.advance(*start);
                     let header = *header;
-                    self.last = if header.length >= REPEATED {
-                        header.length
-                    } else {
-                        0
-                    };
-                    self.longest = self.longest.max(header.length);
+                    self.count(header.length);
                     self.stage = Stage::default();
                     return Ok(Some((header, payload.into())));
                 }
             }
         }
+    }
+
+    /// A body that came in pieces is whole.
+    fn count(&mut self, length: usize) {
+        self.last = if length >= REPEATED { length } else { 0 };
+        self.longest = self.longest.max(length);
     }
 
     fn await_body(header: Header) -> Stage {
@@ -205,6 +216,42 @@ impl Decoder {
             start: 0,
             seen: 0,
         }
+    }
+
+    /// At most so many bytes belong to the header that comes next, or has begun to; 0 inside a body.
+    pub(crate) fn header_room(&self) -> usize {
+        match &self.stage {
+            Stage::Header { .. } if !self.surplus.is_empty() => 0,
+            Stage::Header { length: 0, .. } => HEADER_MAX,
+            Stage::Header { bytes, length } if bytes[0] & LONG != 0 => HEADER_MAX - length,
+            Stage::Header { .. } => 1,
+            _ => 0,
+        }
+    }
+
+    /// The length of a body that has been accepted, and of which nothing has come; if it is long.
+    pub(crate) fn begun_body(&self) -> Option<usize> {
+        match &self.stage {
+            Stage::Body {
+                header,
+                bytes,
+                start: 0,
+                ..
+            } if bytes.is_empty() && header.length >= DIRECT => Some(header.length),
+            _ => None,
+        }
+    }
+
+    /// Takes that body.
+    ///
+    /// # Panics
+    /// If none was begun, or `body` has another length.
+    pub(crate) fn place_body(&mut self, body: Frame) {
+        let Stage::Body { header, .. } = self.stage else {
+            panic!("no body was begun");
+        };
+        assert_eq!(self.begun_body(), Some(body.len()), "another body");
+        self.stage = Stage::Placed(header, body);
     }
 
     /// The unfinished body, with spare capacity for at most what is missing, if that is much.
@@ -232,7 +279,7 @@ impl Decoder {
     pub(crate) fn has_grown(&self) -> bool {
         match &self.stage {
             Stage::Body { bytes, seen, .. } => bytes.len() != *seen,
-            Stage::Adopted(_) => true,
+            Stage::Adopted(_) | Stage::Placed(..) => true,
             Stage::Header { .. } | Stage::Judging(_) => false,
         }
     }
@@ -273,6 +320,7 @@ impl Decoder {
     pub(crate) fn memory(&self) -> usize {
         let body = match &self.stage {
             Stage::Body { bytes, .. } | Stage::Adopted(bytes) => bytes.capacity(),
+            Stage::Placed(_, body) => body.len(),
             Stage::Header { .. } | Stage::Judging(_) => 0,
         };
         body + self.surplus.len()
@@ -436,6 +484,61 @@ mod tests {
             assert!(frames.iter().all(|frame| **frame == bytes[9..]));
             assert_eq!(decoder.memory(), 0);
         }
+    }
+
+    #[test]
+    fn body_whose_header_came_alone_may_be_given_as_a_whole() {
+        let mut decoder = Decoder::default();
+        let bytes = encode(DIRECT);
+        assert_eq!(decoder.begun_body(), None);
+        for _ in 0..2 {
+            assert_eq!(decoder.receive(&mut &bytes[..9], accept).unwrap(), None);
+            assert_eq!(decoder.begun_body(), Some(DIRECT));
+            decoder.place_body(bytes[9..].into());
+            assert!(decoder.has_grown() && !decoder.is_between_frames());
+            assert_eq!((decoder.begun_body(), decoder.memory()), (None, DIRECT));
+            let (header, frame) = decoder.receive(&mut &[][..], accept).unwrap().unwrap();
+            assert_eq!((header.length, &*frame), (DIRECT, &bytes[9..]));
+            assert!(decoder.is_between_frames() && decoder.body_buffer().is_none());
+        }
+        // One of which a byte came, and a short one, are not.
+        for (length, came) in [(DIRECT, 10), (DIRECT - 1, 9)] {
+            let mut decoder = Decoder::default();
+            decoder
+                .receive(&mut &encode(length)[..came], accept)
+                .unwrap();
+            assert_eq!(decoder.begun_body(), None, "{length} {came}");
+        }
+    }
+
+    #[test]
+    fn header_room_leads_to_the_body_and_no_further() {
+        let bytes = [&encode(0)[..], &encode(DIRECT)].concat();
+        let mut decoder = Decoder::default();
+        let mut at = 0;
+        for (room, frame) in [(HEADER_MAX, true), (2, false)] {
+            assert_eq!(decoder.header_room(), room);
+            let mut input = &bytes[at..at + room];
+            at += room;
+            let whole = decoder.receive(&mut input, accept).unwrap();
+            assert_eq!(whole.is_some(), frame);
+            assert_eq!(decoder.receive(&mut input, accept).unwrap(), None);
+        }
+        assert_eq!(
+            (decoder.header_room(), decoder.begun_body()),
+            (0, Some(DIRECT))
+        );
+        let mut decoder = Decoder::default();
+        decoder.receive(&mut &[0][..], accept).unwrap();
+        assert_eq!(decoder.header_room(), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "another body")]
+    fn body_of_another_length_is_a_mistake_of_the_caller() {
+        let mut decoder = Decoder::default();
+        decoder.receive(&mut &encode(DIRECT)[..9], accept).unwrap();
+        decoder.place_body(Frame::from(vec![0; DIRECT + 1]));
     }
 
     #[test]

@@ -98,6 +98,12 @@ fn take(connection: &mut Connection, piece: &[u8], now: Instant) -> bool {
         let (now, rest) = input.split_at(total.min(input.len()));
         connection.adopt(now.to_vec());
         input = rest;
+    } else if let Some((body, rest)) = connection
+        .begun_body()
+        .and_then(|length| input.split_at_checked(length))
+    {
+        connection.place_body(body.into());
+        input = rest;
     }
     loop {
         let most = input.len() % 9;
@@ -270,7 +276,11 @@ mod tests {
                 }
                 let mut piece;
                 (piece, rest) = rest.split_at(length.min(rest.len()));
-                if direct && let Some(body) = pair.right.body_buffer() {
+                let begun = pair.right.begun_body().filter(|_| direct && length % 2 == 0);
+                if let Some((body, after)) = begun.and_then(|begun| piece.split_at_checked(begun)) {
+                    pair.right.place_body(body.into());
+                    piece = after;
+                } else if direct && let Some(body) = pair.right.body_buffer() {
                     let room = (body.capacity() - body.len()).min(piece.len());
                     body.extend_from_slice(&piece[..room]);
                     piece = &piece[room..];

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PyString, PyTuple};
 
-use crate::frame::{Frame, Held};
+use crate::frame::{Expected, Frame, Held};
 use crate::release::{self, Release};
 use crate::types::KEPT_BY_REFERENCE;
 
@@ -86,19 +86,25 @@ impl Payload {
     }
 }
 
-/// The bytes object for a received frame: the very one that was sent, if it came from this process without
-/// a copy (bytes never change), else a new one.
+/// The bytes object for a received frame: the very one that was sent, if it came from this process without a copy (bytes
+/// never change), or that was made for it before it came, else a new one.
 #[inline]
 pub(crate) fn bytes_of<'py>(
     py: Python<'py>,
     frame: &mqcore::Frame,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    if let Some(sent) = frame
-        .owner()
-        .and_then(|owner| owner.downcast_ref::<PyBackedBytes>())
-        && let Ok(sent) = sent.into_pyobject(py)?.cast_into_exact::<PyBytes>()
-    {
-        return Ok(sent);
+    if let Some(owner) = frame.owner() {
+        if let Some(sent) = owner.downcast_ref::<PyBackedBytes>()
+            && let Ok(sent) = sent.into_pyobject(py)?.cast_into_exact::<PyBytes>()
+        {
+            return Ok(sent);
+        }
+        if let Some(bytes) = owner
+            .downcast_ref()
+            .and_then(|made| Expected::bytes(made, py))
+        {
+            return Ok(bytes);
+        }
     }
     Ok(PyBytes::new(py, frame))
 }

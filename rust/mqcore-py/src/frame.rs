@@ -5,11 +5,13 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
+use std::io;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use mqcore::Errno;
+use mqcore::{Errno, ReadInto, Vessel};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyAttributeError, PyBufferError, PyRuntimeError, PyTypeError};
 use pyo3::ffi;
@@ -139,6 +141,104 @@ impl AsRef<[u8]> for Held {
         // sent is partly the old and partly the new: bytes are only copied, nothing depends on what they are.
         unsafe { std::slice::from_raw_parts(self.start, self.length) }
     }
+}
+
+/// A bytes object that is made before its content has come: nobody has it yet, so nobody sees it change.
+pub(crate) struct Expected {
+    bytes: Py<PyBytes>,
+    start: *mut u8,
+    length: usize,
+    /// Bytes from `start` on that have been written.
+    filled: usize,
+}
+
+// SAFETY: the memory belongs to no thread; it is written through `&mut self` only.
+unsafe impl Send for Expected {}
+// SAFETY: as above.
+unsafe impl Sync for Expected {}
+
+impl Expected {
+    /// Room for `length` bytes.
+    pub(crate) fn new(py: Python<'_>, length: usize) -> PyResult<Self> {
+        let size = isize::try_from(length)?;
+        // SAFETY: the interpreter is held; without a source the object is made and its content is left as it is. The
+        // result is an error, or a new reference to bytes.
+        let bytes = unsafe {
+            let object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), size);
+            Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked::<PyBytes>()
+        };
+        // SAFETY: it is bytes, and keeps its content where it is for as long as it lives.
+        let start = unsafe { ffi::PyBytes_AsString(bytes.as_ptr()) }.cast();
+        Ok(Self {
+            bytes: bytes.unbind(),
+            start,
+            length,
+            filled: 0,
+        })
+    }
+
+    /// The object, which never changes again.
+    pub(crate) fn bytes<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        (self.filled == self.length).then(|| self.bytes.bind(py).clone())
+    }
+}
+
+impl AsRef<[u8]> for Expected {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: so much of the object's memory has been written, and nobody writes to it while `self` is borrowed.
+        unsafe { std::slice::from_raw_parts(self.start, self.filled) }
+    }
+}
+
+impl Vessel for Expected {
+    fn capacity(&self) -> usize {
+        self.length
+    }
+
+    fn filled(&self) -> usize {
+        self.filled
+    }
+
+    fn fill(&mut self, read: &mut ReadInto<'_>) -> io::Result<usize> {
+        // SAFETY: the rest of the object's memory; this is the only reference to the object, so nobody reads there.
+        let room = unsafe {
+            let rest = self.start.add(self.filled).cast::<MaybeUninit<u8>>();
+            std::slice::from_raw_parts_mut(rest, self.length - self.filled)
+        };
+        let (start, size) = (room.as_ptr(), room.len());
+        let read = read(room)?;
+        let count = read.len();
+        assert!(
+            read.as_ptr() == start.cast() && count <= size,
+            "what was read is where there was room"
+        );
+        self.filled += count;
+        Ok(count)
+    }
+
+    fn into_frame(self: Box<Self>) -> Option<mqcore::Frame> {
+        (self.filled == self.length).then(|| mqcore::Frame::from_owner(*self))
+    }
+}
+
+/// The payload of `frame` in `vessel`, if it is as long as that and was not meant for other memory.
+pub(crate) fn moved_into(mut vessel: Box<dyn Vessel>, frame: mqcore::Frame) -> mqcore::Frame {
+    if vessel.capacity() != frame.len() || frame.owner().is_some() {
+        return frame;
+    }
+    let copied = vessel.fill(&mut |room| {
+        let source: &[u8] = &frame;
+        let length = source.len().min(room.len());
+        let target: *mut u8 = room.as_mut_ptr().cast();
+        // SAFETY: `length` bytes can be read here and written there, which are different objects; all of what is given
+        // back was written.
+        Ok(unsafe {
+            std::ptr::copy_nonoverlapping(source.as_ptr(), target, length);
+            std::slice::from_raw_parts_mut(target, length)
+        })
+    });
+    let moved = copied.ok().and_then(|_| vessel.into_frame());
+    moved.unwrap_or(frame)
 }
 
 /// What `routing_id` and `group` say until the socket types that use them are there.

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use mqcore::{Errno, Message, OptionKind, OptionValue, PollItem, Pollable};
+use mqcore::{Errno, Message, OptionKind, OptionValue, PollItem, Pollable, Vessel};
 use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
@@ -17,7 +17,7 @@ use crate::buffer::{
 };
 use crate::context::Context;
 use crate::error::{raise, raise_for_address};
-use crate::frame::{Frame, finished_if};
+use crate::frame::{Expected, Frame, finished_if, moved_into};
 use crate::handle::{Handle, Numbered, Registry};
 use crate::poll;
 use crate::types::{self, KEPT_BY_REFERENCE, SNDMORE, truth};
@@ -45,7 +45,12 @@ pub(crate) struct Socket {
     copy_threshold: AtomicUsize,
     /// Parts were sent of a message that is not complete.
     open_message: AtomicBool,
+    /// The length of the part that was waited for last.
+    expected: AtomicUsize,
 }
+
+/// From this length on a part is read to where it will be, if it can be foreseen how long it is.
+const WORTH_EXPECTING: usize = 16 * 1024;
 
 impl Socket {
     /// The engine's socket. ENOTSOCK before it was made, and in a forked child.
@@ -131,11 +136,26 @@ impl Socket {
             Ok(Err(frame)) => bytes_of(py, &frame),
             Err(error) if may_wait_to_receive(socket, flags, &error) => {
                 let deadline = socket.receive_deadline();
-                let (frame, _) = interruptible(py, || socket.recv_part_until(deadline))?;
+                let mut vessel = self.vessel(py)?;
+                let receive = || socket.recv_part_into_until(deadline, &mut vessel);
+                let (mut frame, _) = interruptible(py, receive)?;
+                self.expected.store(frame.len(), Ordering::Relaxed);
+                if let Some(vessel) = vessel {
+                    frame = moved_into(vessel, frame);
+                }
                 bytes_of(py, &frame)
             }
             Err(error) => Err(raise(py, &error)),
         }
+    }
+
+    /// What the next message is read into, if it comes while a call waits and is as long as the one before.
+    fn vessel(&self, py: Python<'_>) -> PyResult<Option<Box<dyn Vessel>>> {
+        let length = self.expected.load(Ordering::Relaxed);
+        if length < WORTH_EXPECTING {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(Expected::new(py, length)?)))
     }
 
     /// Receives one part and whether others follow, waiting for it if `flags` allow it.

@@ -20,6 +20,7 @@ mod signals;
 mod socket;
 mod sync;
 pub mod transport;
+mod vessel;
 
 pub use context::Context;
 pub use error::{Errno, Error, Result};
@@ -31,3 +32,4 @@ pub use poll_set::PollSet;
 pub use proxy::{Flow, Proxy};
 pub use signals::{HeldWakes, hold_wakes, hold_writes};
 pub use socket::{NotSent, Received, SendBatch, Socket};
+pub use vessel::{ReadInto, Vessel};

@@ -16,6 +16,7 @@ use crate::mailbox::Mailbox;
 use crate::pattern::Command;
 use crate::pipe::Wake;
 use crate::sync::{Event, Luck, Woken, lock};
+use crate::vessel::Vessel;
 
 /// Something can be received.
 pub const POLLIN: i32 = 1;
@@ -662,6 +663,9 @@ pub(crate) trait Lease {
     /// Waits until something came (`None`), `bell` rings or the deadline has passed.
     /// Looks on before it sleeps, as `signals` says.
     fn wait(&self, bell: &Bell, signals: &Signals, deadline: Option<Instant>) -> Option<Woken>;
+
+    /// What the next long message is to be read into, if it fits; or not any more: then it comes back, unless it was begun.
+    fn offer(&self, vessel: Option<Box<dyn Vessel>>) -> Option<Box<dyn Vessel>>;
 
     /// Moves what came into the socket's pipe, one message at the most if others stand behind it. Whether to look there.
     fn take_in(&self) -> bool;

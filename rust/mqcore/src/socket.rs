@@ -5,6 +5,7 @@
 
 mod endpoints;
 mod messages;
+mod pacing;
 mod watching;
 
 use std::sync::atomic::{AtomicBool, Ordering};

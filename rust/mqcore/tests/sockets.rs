@@ -1,9 +1,10 @@
 //! Every socket type over every transport, through the public API. Each test runs over inproc, ipc and tcp.
 
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use mqcore::{Context, Errno, Frame, Message, OptionValue, Socket, SocketType};
+use mqcore::{Context, Errno, Frame, Message, OptionValue, ReadInto, Socket, SocketType, Vessel};
 
 const SUBSCRIBE: i32 = 6;
 const UNSUBSCRIBE: i32 = 7;
@@ -475,4 +476,74 @@ fn sender_of_long_messages_hears_that_its_peer_is_behind() {
     push.close();
     pull.close();
     context.term(deadline()).unwrap();
+}
+
+/// Memory for a payload, as an application might have it.
+struct Shelf {
+    memory: Vec<u8>,
+    filled: usize,
+}
+
+impl AsRef<[u8]> for Shelf {
+    fn as_ref(&self) -> &[u8] {
+        &self.memory
+    }
+}
+
+impl Vessel for Shelf {
+    fn capacity(&self) -> usize {
+        self.memory.len()
+    }
+
+    fn filled(&self) -> usize {
+        self.filled
+    }
+
+    fn fill(&mut self, read: &mut ReadInto<'_>) -> std::io::Result<usize> {
+        let mut rest = vec![MaybeUninit::uninit(); self.memory.len() - self.filled];
+        let read = read(&mut rest)?;
+        self.memory[self.filled..][..read.len()].copy_from_slice(read);
+        self.filled += read.len();
+        Ok(read.len())
+    }
+
+    fn into_frame(self: Box<Self>) -> Option<Frame> {
+        (self.filled == self.memory.len()).then(|| Frame::from_owner(*self))
+    }
+}
+
+#[test]
+fn long_answer_is_read_into_the_callers_memory_if_it_fits() {
+    const ROUNDS: usize = 200;
+    over_each_transport(|context, endpoint| {
+        let (server, address) = bound(context, SocketType::Rep, endpoint);
+        let client = connected(context, SocketType::Req, &address);
+        let mut shelved = 0;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 0..ROUNDS {
+                    server.recv_until(deadline()).unwrap();
+                    send_long(&server, number);
+                }
+            });
+            for number in 0..ROUNDS {
+                send(&client, &["next"]);
+                let wrong = usize::from(number % 3 == 2);
+                let memory = vec![0; long(number).len() + wrong];
+                let mut shelf: Option<Box<dyn Vessel>> =
+                    Some(Box::new(Shelf { memory, filled: 0 }));
+                let received = client.recv_part_into_until(deadline(), &mut shelf);
+                let (frame, more) = received.unwrap();
+                assert!(!more && *frame == long(number), "{number} was changed");
+                let is_shelf = frame.owner().is_some_and(|owner| owner.is::<Shelf>());
+                assert_ne!(is_shelf, shelf.is_some(), "what was not used comes back");
+                assert!(!is_shelf || wrong == 0);
+                shelved += usize::from(is_shelf);
+            }
+        });
+        let by_network = address.starts_with("tcp") || address.starts_with("ipc");
+        assert_eq!(shelved > 0, by_network, "over {address}");
+        client.close();
+        server.close();
+    });
 }

@@ -51,6 +51,7 @@ use crate::signals::{Lease, LoopLease, LoopWatch, put_off};
 use crate::sync::{Alive, Tally, lock};
 use crate::transport::socks::Negotiation;
 use crate::transport::{ResolvedAddress, Stream};
+use crate::vessel::Vessel;
 
 /// The names a session gives to its pipe ends.
 const OUTWARD: u64 = 0;
@@ -185,6 +186,8 @@ struct Link {
     lent: Option<Borrower>,
     /// When the I/O thread looks whether who has borrowed it still uses it.
     review_at: Option<Instant>,
+    /// What a borrower wants the next long message to be read into; once that was begun, it stays until it is full.
+    vessel: Option<Box<dyn Vessel>>,
     /// A message has come since a borrower began to read.
     brought: bool,
     /// What came last was a long message.

@@ -5,9 +5,9 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use mqcore_proto::{Frame, INLINE_CAPACITY, Message, RunBuilder, SocketType};
+use mqcore_proto::{Frame, Message, RunBuilder, SocketType};
 
 use super::{Inner, Socket, after, closed};
 use crate::error::{Errno, Error, Result};
@@ -17,6 +17,7 @@ use crate::pattern::{
 };
 use crate::signals::Inbox;
 use crate::sync::{Event, Woken, lock};
+use crate::vessel::Vessel;
 
 /// A send that was not done: why, and what was to be sent, unchanged.
 pub type NotSent<T> = (Error, T);
@@ -161,41 +162,6 @@ impl Socket {
         Ok(())
     }
 
-    /// Whether the next peer is so far behind that a call which may wait should [`pace`](Self::pace) itself.
-    #[inline]
-    pub fn is_laden(&self) -> bool {
-        self.inner.laden.load(Ordering::Relaxed)
-    }
-
-    /// Waits a moment for the next peer, if it is behind with long messages: what is under way stays in the cache then,
-    /// which makes both ends faster. At most until `deadline` (`None`: for ever); nothing is wrong if it does not
-    /// come after.
-    #[inline]
-    pub fn pace(&self, deadline: Option<Instant>) {
-        if self.is_laden() {
-            self.wait_until_eased(deadline);
-        }
-    }
-
-    #[cold]
-    fn wait_until_eased(&self, deadline: Option<Instant>) {
-        let Some(span) = lock(&self.inner.outgoing).begin_to_wait(&self.inner) else {
-            return;
-        };
-        let began = Instant::now();
-        let until = deadline.map_or(began + span, |deadline| deadline.min(began + span));
-        loop {
-            let event = &self.signals().writable;
-            let seen = event.epoch();
-            if lock(&self.inner.outgoing).is_eased(&self.inner)
-                || event.wait(seen, Some(until)) != Woken::Signalled
-            {
-                break;
-            }
-        }
-        lock(&self.inner.outgoing).patience.spend(began.elapsed());
-    }
-
     /// Whether there is room for a message, as far as that can be said without knowing it.
     ///
     /// # Errors
@@ -305,7 +271,7 @@ impl Socket {
     /// EAGAIN after the deadline, and those of [`try_recv`](Self::try_recv); EINTR when a signal handler
     /// ran on this thread: call again.
     pub fn wait_readable(&self, deadline: Option<Instant>) -> Result<()> {
-        self.receive(deadline, |socket| {
+        self.receive(deadline, &mut None, |socket| {
             let inner = &*socket.inner;
             let mut receiving = lock(&inner.incoming);
             if receiving.rest.len() > 0 || receiving.fresh(inner)?.readable() {
@@ -321,7 +287,7 @@ impl Socket {
     /// # Errors
     /// Also EINTR when a signal handler ran on this thread: call again.
     pub fn recv_until(&self, deadline: Option<Instant>) -> Result<Message> {
-        self.receive(deadline, Self::try_recv)
+        self.receive(deadline, &mut None, Self::try_recv)
     }
 
     /// As [`try_recv_part`](Self::try_recv_part), but waits for a message until `deadline`.
@@ -329,7 +295,20 @@ impl Socket {
     /// # Errors
     /// Also EINTR when a signal handler ran on this thread: call again.
     pub fn recv_part_until(&self, deadline: Option<Instant>) -> Result<(Frame, bool)> {
-        self.receive(deadline, Self::try_recv_part)
+        self.recv_part_into_until(deadline, &mut None)
+    }
+
+    /// The same; a long payload that is read during the call is read into `vessel`, if it is as long as that. Then that is
+    /// taken, and the frame is what it [makes](Vessel::into_frame) of itself.
+    ///
+    /// # Errors
+    /// Also EINTR when a signal handler ran on this thread: call again.
+    pub fn recv_part_into_until(
+        &self,
+        deadline: Option<Instant>,
+        vessel: &mut Option<Box<dyn Vessel>>,
+    ) -> Result<(Frame, bool)> {
+        self.receive(deadline, vessel, Self::try_recv_part)
     }
 
     /// Has the I/O thread read what comes, if a call that waited did so itself and was expected back: for who looks
@@ -342,13 +321,14 @@ impl Socket {
     fn receive<T>(
         &self,
         deadline: Option<Instant>,
+        vessel: &mut Option<Box<dyn Vessel>>,
         attempt: impl Fn(&Self) -> Result<T>,
     ) -> Result<T> {
         loop {
             let seen = self.signals().readable.epoch();
             match attempt(self) {
                 Err(error) if error.errno() == Errno::AGAIN => {
-                    self.wait_to_receive(seen, deadline)?;
+                    self.wait_to_receive(seen, deadline, vessel)?;
                 }
                 done => return done,
             }
@@ -360,17 +340,28 @@ impl Socket {
     }
 
     /// Sleeps until the signals for reading have moved on from `seen`.
-    fn wait_to_receive(&self, seen: u32, deadline: Option<Instant>) -> Result<()> {
+    fn wait_to_receive(
+        &self,
+        seen: u32,
+        deadline: Option<Instant>,
+        vessel: &mut Option<Box<dyn Vessel>>,
+    ) -> Result<()> {
         let port = &self.inner.port;
         let _receiver = port.signals.receiver();
         let Some(lease) = port.lend() else {
             port.signals.end_loan();
             return self.wait(&port.signals.readable, seen, deadline);
         };
-        if lease.take_in_before() {
-            return Ok(());
+        *vessel = lease.offer(vessel.take());
+        let ended = if lease.take_in_before() {
+            Ok(Woken::Signalled)
+        } else {
+            port.signals.wait_at(&*lease, seen, deadline)
+        };
+        if let Some(unused) = lease.offer(None) {
+            *vessel = Some(unused);
         }
-        let woken = port.signals.wait_at(&*lease, seen, deadline)?;
+        let woken = ended?;
         if port.is_closed() {
             port.signals.close_lessee();
         }
@@ -653,42 +644,6 @@ impl Receiving {
 }
 
 impl Sending {
-    /// So many bytes were sent: notes whether the next peer is behind.
-    #[inline]
-    fn weigh(&mut self, inner: &Inner, bytes: usize) {
-        if bytes > INLINE_CAPACITY
-            && let Some(half) = &mut self.half
-        {
-            self.patience.earn(bytes);
-            let mut laden = false;
-            half.with_next_pipe(&mut |pipe| laden = pipe.is_laden());
-            inner.laden.store(laden, Ordering::Relaxed);
-        }
-    }
-
-    /// How long to wait for the next peer, if it is behind and that pays.
-    fn begin_to_wait(&mut self, inner: &Inner) -> Option<Duration> {
-        inner.laden.store(false, Ordering::Relaxed); // what is sent next says it anew
-        let patience = self.patience.left()?;
-        let mut laden = false;
-        self.fresh(inner).ok()?.with_next_pipe(&mut |pipe| {
-            laden = pipe.is_laden();
-            if laden {
-                pipe.wait_until_eased();
-            }
-        });
-        laden.then_some(patience)
-    }
-
-    /// Whether the next peer has come after, or there is no such thing any more.
-    fn is_eased(&mut self, inner: &Inner) -> bool {
-        let mut eased = true;
-        if let Ok(half) = self.fresh(inner) {
-            half.with_next_pipe(&mut |pipe| eased = pipe.is_eased());
-        }
-        eased
-    }
-
     fn send(
         &mut self,
         inner: &Inner,

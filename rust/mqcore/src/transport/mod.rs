@@ -60,6 +60,13 @@ impl Stream {
         })?)
     }
 
+    /// Reads what is there into the beginning of `room`, which is given back, without zeroing it first; nothing is the
+    /// end. WouldBlock when nothing is there.
+    pub fn read_into<'m>(&self, room: &'m mut [MaybeUninit<u8>]) -> io::Result<&'m mut [u8]> {
+        let (read, _) = rustix::io::read(self, room)?;
+        Ok(read)
+    }
+
     /// Writes as much as the kernel takes. WouldBlock when it takes nothing; BrokenPipe without a SIGPIPE.
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         Ok(rustix::io::retry_on_intr(|| {

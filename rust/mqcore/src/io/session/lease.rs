@@ -34,6 +34,7 @@ use super::{Core, Link, Phase, Session, traffic};
 use crate::signals::{Bell, Lease, LoopLease, LoopWatch, Returning, Signals};
 use crate::sync::{Woken, lock};
 use crate::transport::Stream;
+use crate::vessel::Vessel;
 
 /// What a borrower reads at once: answers are short, and a longer one takes several reads.
 const LENT_BUFFER: usize = 4096;
@@ -310,6 +311,17 @@ impl Lease for InCall {
                 Ok(_) | Err(_) => return None,
             }
         }
+    }
+
+    fn offer(&self, mut vessel: Option<Box<dyn Vessel>>) -> Option<Box<dyn Vessel>> {
+        self.with_link(|core| {
+            if let Some(link) = core.linked_mut()
+                && link.vessel.as_ref().is_none_or(|old| old.filled() == 0)
+            {
+                std::mem::swap(&mut link.vessel, &mut vessel);
+            }
+        });
+        vessel
     }
 
     fn take_in(&self) -> bool {

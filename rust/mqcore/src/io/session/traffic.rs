@@ -258,10 +258,21 @@ impl Core {
                 break;
             }
             let busy = link.farewell.is_none(); // else nobody is interested any more
-            let (read, wanted, in_place) = if busy && let Some(body) = link.connection.body_buffer()
+            let begun = link.connection.begun_body();
+            let (read, wanted, in_place) = if let Some(vessel) = &mut link.vessel
+                && begun == Some(vessel.capacity())
             {
+                let wanted = vessel.capacity() - vessel.filled();
+                let read = vessel.fill(&mut |room| link.stream.read_into(room));
+                (read, wanted, true)
+            } else if busy && let Some(body) = link.connection.body_buffer() {
                 let wanted = body.capacity() - body.len();
                 (link.stream.read_into_spare(body), wanted, true)
+            } else if link.vessel.is_some()
+                && let header @ 1.. = link.connection.header_room()
+            {
+                let wanted = header.min(buffer.len());
+                (link.stream.read(&mut buffer[..wanted]), wanted, false)
             } else if busy && let Some(wanted) = link.connection.expected() {
                 let mut bytes = Vec::with_capacity(wanted);
                 let read = link.stream.read_into_spare(&mut bytes);
@@ -280,6 +291,7 @@ impl Core {
                         // A short read emptied the stream; more of it is a new edge.
                         link.ready.readable = false;
                     }
+                    link.empty_vessel(now);
                     let bytes = if in_place { &[][..] } else { &buffer[..count] };
                     if !self.decode(session, Some(bytes), now)? {
                         break;
@@ -432,6 +444,7 @@ impl Link {
             awaits_room: false,
             patience_out: Patience::default(),
             review_at: None,
+            vessel: None,
             brought: false,
             brings_long: false,
             wanted_by_loop: now,
@@ -439,6 +452,24 @@ impl Link {
             watches_room: true,
             watched: true,
             farewell: None,
+        }
+    }
+
+    /// Gives what was read into the vessel to the connection, if it is full.
+    fn empty_vessel(&mut self, now: Instant) {
+        match self.vessel.take() {
+            Some(vessel) if vessel.filled() < vessel.capacity() => {
+                if vessel.filled() > 0 {
+                    self.connection.handle_back_pressure(now); // it is alive
+                }
+                self.vessel = Some(vessel);
+            }
+            Some(vessel) => {
+                if let Some(body) = vessel.into_frame() {
+                    self.connection.place_body(body);
+                }
+            }
+            None => {}
         }
     }
 

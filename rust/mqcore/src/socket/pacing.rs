@@ -1,0 +1,85 @@
+//! Waiting for a peer that is behind with long messages; see `pipe/load.rs` for why.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use mqcore_proto::INLINE_CAPACITY;
+
+use super::messages::Sending;
+use super::{Inner, Socket};
+use crate::sync::{Woken, lock};
+
+impl Socket {
+    /// Whether the next peer is so far behind that a call which may wait should [`pace`](Self::pace) itself.
+    #[inline]
+    pub fn is_laden(&self) -> bool {
+        self.inner.laden.load(Ordering::Relaxed)
+    }
+
+    /// Waits a moment for the next peer, if it is behind with long messages: what is under way stays in the cache then,
+    /// which makes both ends faster. At most until `deadline` (`None`: for ever); nothing is wrong if it does not
+    /// come after.
+    #[inline]
+    pub fn pace(&self, deadline: Option<Instant>) {
+        if self.is_laden() {
+            self.wait_until_eased(deadline);
+        }
+    }
+
+    #[cold]
+    fn wait_until_eased(&self, deadline: Option<Instant>) {
+        let Some(span) = lock(&self.inner.outgoing).begin_to_wait(&self.inner) else {
+            return;
+        };
+        let began = Instant::now();
+        let until = deadline.map_or(began + span, |deadline| deadline.min(began + span));
+        loop {
+            let event = &self.signals().writable;
+            let seen = event.epoch();
+            if lock(&self.inner.outgoing).is_eased(&self.inner)
+                || event.wait(seen, Some(until)) != Woken::Signalled
+            {
+                break;
+            }
+        }
+        lock(&self.inner.outgoing).patience.spend(began.elapsed());
+    }
+}
+
+impl Sending {
+    /// So many bytes were sent: notes whether the next peer is behind.
+    #[inline]
+    pub(super) fn weigh(&mut self, inner: &Inner, bytes: usize) {
+        if bytes > INLINE_CAPACITY
+            && let Some(half) = &mut self.half
+        {
+            self.patience.earn(bytes);
+            let mut laden = false;
+            half.with_next_pipe(&mut |pipe| laden = pipe.is_laden());
+            inner.laden.store(laden, Ordering::Relaxed);
+        }
+    }
+
+    /// How long to wait for the next peer, if it is behind and that pays.
+    fn begin_to_wait(&mut self, inner: &Inner) -> Option<Duration> {
+        inner.laden.store(false, Ordering::Relaxed); // what is sent next says it anew
+        let patience = self.patience.left()?;
+        let mut laden = false;
+        self.fresh(inner).ok()?.with_next_pipe(&mut |pipe| {
+            laden = pipe.is_laden();
+            if laden {
+                pipe.wait_until_eased();
+            }
+        });
+        laden.then_some(patience)
+    }
+
+    /// Whether the next peer has come after, or there is no such thing any more.
+    fn is_eased(&mut self, inner: &Inner) -> bool {
+        let mut eased = true;
+        if let Ok(half) = self.fresh(inner) {
+            half.with_next_pipe(&mut |pipe| eased = pipe.is_eased());
+        }
+        eased
+    }
+}
