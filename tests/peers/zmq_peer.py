@@ -10,6 +10,7 @@ import threading
 import time
 
 from peers.filler import filler, pack_received, stream, unpack
+from peers.long_messages import long_stream
 from peers.waiting import PATIENCE_MS, send_patiently
 
 zmq = importlib.import_module(sys.argv[1])
@@ -93,6 +94,32 @@ class Peer:
             if number % 500 == 499:
                 threading.Event().wait(0.002)
             assert self.sockets[socket].recv_multipart() == [*map(unpack, envelope), *message]
+
+    def send_long(self, socket: int, seed: int, count: int, envelope: list) -> None:
+        """A stream of long messages, each with `envelope` before it."""
+        for message in long_stream(seed, count):
+            frames = [*map(unpack, envelope), *message]
+            send_patiently(zmq, self.sockets[socket], frames)
+
+    def receive_long(self, socket: int, seed: int, count: int, envelope: list) -> None:
+        for message in long_stream(seed, count):
+            assert self.sockets[socket].recv_multipart() == [*map(unpack, envelope), *message]
+
+    def answer_long(self, socket: int, seed: int, count: int) -> None:
+        """Answers one stream with another, message by message."""
+        for question, answer in zip(
+            long_stream(seed, count), long_stream(seed + 1, count), strict=True
+        ):
+            assert self.sockets[socket].recv_multipart() == question
+            self.sockets[socket].send_multipart(answer)
+
+    def ask_long(self, socket: int, seed: int, count: int) -> None:
+        """The other side of `answer_long`."""
+        for question, answer in zip(
+            long_stream(seed, count), long_stream(seed + 1, count), strict=True
+        ):
+            self.sockets[socket].send_multipart(question)
+            assert self.sockets[socket].recv_multipart() == answer
 
     def close(self, socket: int, linger: int) -> None:
         self.sockets.pop(socket).close(linger=linger)
