@@ -184,6 +184,26 @@ mod tests {
     use crate::pipe::{Bound, PipeReader, Read, pipe};
     use proptest::prelude::*;
 
+    #[test]
+    fn who_sleeps_over_a_conflating_pipe_is_called() {
+        let (calls, wake) = (Arc::new(Calls::default()), Arc::new(Calls::default()));
+        let mut balancer = LoadBalancer::new(wake);
+        let (writer, mut reader) = pipe(Bound {
+            conflate: true,
+            ..Bound::default()
+        });
+        reader.set_waker(Waker::new(calls.clone(), 7));
+        balancer.attach(1, writer, ());
+        for text in ["first", "second"] {
+            assert_eq!(reader.read(), Read::Empty);
+            assert!(balancer.ready(drop));
+            balancer.write(message(&[text]));
+            balancer.flush();
+            assert_eq!(calls.take(), [7]);
+            assert_eq!(reader.read(), Read::Message(message(&[text])));
+        }
+    }
+
     fn balancer_of(bounds: &[usize]) -> (LoadBalancer<()>, Vec<PipeReader>, Arc<Calls>) {
         let calls = Arc::new(Calls::default());
         let mut balancer = LoadBalancer::new(calls.clone());

@@ -295,11 +295,11 @@ impl PipeWriter {
         }
     }
 
-    /// Whether the reader sees everything that was written: no flush is owed. (A conflating pipe owes one
-    /// always.)
+    /// Whether no flush is owed yet, so that who writes now has to note that one is. A conflating pipe does not know: it
+    /// says so before each write.
     #[inline]
     pub fn is_flushed(&self) -> bool {
-        self.ring.is_published() && self.shared.newest.is_none()
+        self.ring.is_published()
     }
 
     /// Shows the reader what was written, and calls it if it sleeps.
