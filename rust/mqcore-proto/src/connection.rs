@@ -147,6 +147,11 @@ impl Connection {
         self.decoder.body_buffer()
     }
 
+    /// Whether a body has begun and is not whole.
+    pub fn is_in_body(&self) -> bool {
+        self.decoder.is_in_body()
+    }
+
     /// How many bytes the next frame takes, header included, if it is long and as long as the last one:
     /// a caller that has room for just so many bytes in memory of its own reads them there, and gives
     /// them to [`adopt`](Self::adopt) instead of [`receive`](Self::receive). `None` inside a frame, and

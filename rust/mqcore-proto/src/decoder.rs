@@ -254,6 +254,11 @@ impl Decoder {
         self.stage = Stage::Placed(header, body);
     }
 
+    /// Whether a body has begun and is not whole.
+    pub(crate) fn is_in_body(&self) -> bool {
+        matches!(self.stage, Stage::Body { .. } | Stage::Adopted(_))
+    }
+
     /// The unfinished body, with spare capacity for at most what is missing, if that is much.
     pub(crate) fn body_buffer(&mut self) -> Option<&mut Vec<u8>> {
         let Stage::Body {

@@ -21,9 +21,7 @@ use crate::frame::{Expected, Frame, finished_if, moved_into};
 use crate::handle::{Handle, Numbered, Registry};
 use crate::poll;
 use crate::types::{self, KEPT_BY_REFERENCE, SNDMORE, truth};
-use crate::waiting::{
-    at_once, interruptible, may_wait, may_wait_to_receive, pace, send_at_once, wait_to_send,
-};
+use crate::waiting::{interruptible, may_wait, pace, receive_at_once, send_at_once, wait_to_send};
 
 impl Numbered for mqcore::Socket {
     fn registry() -> &'static Registry<Self> {
@@ -77,7 +75,7 @@ impl Socket {
     #[inline]
     fn send_slice(&self, py: Python<'_>, payload: &[u8], flags: i32) -> PyResult<()> {
         let socket = self.engine(py)?;
-        match send_at_once(py, flags, || socket.try_send_slice(payload)) {
+        match send_at_once(py, socket, flags, || socket.try_send_slice(payload)) {
             Ok(()) => {
                 self.open_message.store(false, Ordering::Relaxed);
                 pace(py, socket, flags);
@@ -92,7 +90,7 @@ impl Socket {
     fn send_part(&self, py: Python<'_>, part: mqcore::Frame, flags: i32) -> PyResult<()> {
         let socket = self.engine(py)?;
         let more = flags & SNDMORE != 0;
-        match send_at_once(py, flags, || socket.try_send_part(part, more)) {
+        match send_at_once(py, socket, flags, || socket.try_send_part(part, more)) {
             Ok(()) => pace(py, socket, flags),
             Err((error, part)) if may_wait(flags, &error) => {
                 let deadline = socket.send_deadline();
@@ -110,7 +108,7 @@ impl Socket {
     /// Sends a whole message, waiting for room if `flags` allow it.
     fn send_message(&self, py: Python<'_>, message: Message, flags: i32) -> PyResult<()> {
         let socket = self.engine(py)?;
-        match send_at_once(py, flags, || socket.try_send(message)) {
+        match send_at_once(py, socket, flags, || socket.try_send(message)) {
             Ok(()) => {
                 pace(py, socket, flags);
                 Ok(())
@@ -128,13 +126,13 @@ impl Socket {
     #[inline]
     fn receive_bytes<'py>(&self, py: Python<'py>, flags: i32) -> PyResult<Bound<'py, PyBytes>> {
         let socket = self.engine(py)?;
-        let received = at_once(py, || {
+        let received = receive_at_once(py, socket, flags, || {
             socket.try_recv_part_with(|frame, _| short_bytes_of(py, frame))
         });
         match received {
             Ok(Ok(bytes)) => Ok(bytes),
             Ok(Err(frame)) => bytes_of(py, &frame),
-            Err(error) if may_wait_to_receive(socket, flags, &error) => {
+            Err(error) if may_wait(flags, &error) => {
                 let deadline = socket.receive_deadline();
                 let mut vessel = self.vessel(py)?;
                 let receive = || socket.recv_part_into_until(deadline, &mut vessel);
@@ -161,9 +159,9 @@ impl Socket {
     /// Receives one part and whether others follow, waiting for it if `flags` allow it.
     fn receive_part(&self, py: Python<'_>, flags: i32) -> PyResult<(mqcore::Frame, bool)> {
         let socket = self.engine(py)?;
-        match at_once(py, || socket.try_recv_part()) {
+        match receive_at_once(py, socket, flags, || socket.try_recv_part()) {
             Ok(received) => Ok(received),
-            Err(error) if may_wait_to_receive(socket, flags, &error) => {
+            Err(error) if may_wait(flags, &error) => {
                 let deadline = socket.receive_deadline();
                 interruptible(py, || socket.recv_part_until(deadline))
             }
@@ -174,9 +172,9 @@ impl Socket {
     /// Receives a whole message, waiting for it if `flags` allow it.
     fn receive_message(&self, py: Python<'_>, flags: i32) -> PyResult<Message> {
         let socket = self.engine(py)?;
-        match at_once(py, || socket.try_recv()) {
+        match receive_at_once(py, socket, flags, || socket.try_recv()) {
             Ok(received) => Ok(received),
-            Err(error) if may_wait_to_receive(socket, flags, &error) => {
+            Err(error) if may_wait(flags, &error) => {
                 let deadline = socket.receive_deadline();
                 interruptible(py, || socket.recv_until(deadline))
             }

@@ -1,5 +1,7 @@
 //! Calls of the engine: tried with the interpreter held, waited for without it, with an ear for signals.
 
+use std::time::Duration;
+
 use mqcore::{Errno, hold_wakes, hold_writes};
 use pyo3::prelude::*;
 
@@ -12,20 +14,6 @@ pub(crate) fn may_wait(flags: i32, error: &mqcore::Error) -> bool {
     flags & DONTWAIT == 0 && error.errno() == Errno::AGAIN
 }
 
-/// The same for a receiving call.
-#[inline]
-pub(crate) fn may_wait_to_receive(
-    socket: &mqcore::Socket,
-    flags: i32,
-    error: &mqcore::Error,
-) -> bool {
-    let waits = may_wait(flags, error);
-    if !waits {
-        socket.leave_to_io_thread();
-    }
-    waits
-}
-
 /// Tries with the interpreter held; the threads that this wakes are woken without it, since they want it.
 #[inline]
 pub(crate) fn at_once<R>(py: Python<'_>, attempt: impl FnOnce() -> R) -> R {
@@ -36,12 +24,43 @@ pub(crate) fn at_once<R>(py: Python<'_>, attempt: impl FnOnce() -> R) -> R {
     result
 }
 
+/// The same for a receiving call: one that does not wait looks twice, if a call before left something to be read.
+#[inline]
+pub(crate) fn receive_at_once<R>(
+    py: Python<'_>,
+    socket: &mqcore::Socket,
+    flags: i32,
+    attempt: impl Fn() -> mqcore::Result<R>,
+) -> mqcore::Result<R> {
+    let result = at_once(py, &attempt);
+    match &result {
+        Err(error)
+            if flags & DONTWAIT != 0
+                && error.errno() == Errno::AGAIN
+                && at_once(py, || socket.look_behind()) =>
+        {
+            at_once(py, attempt)
+        }
+        _ => result,
+    }
+}
+
 /// The same for a sending call, which may write what is long by itself, and wait a moment for room if `flags` allow it.
 #[inline]
-pub(crate) fn send_at_once<R>(py: Python<'_>, flags: i32, attempt: impl FnOnce() -> R) -> R {
+pub(crate) fn send_at_once<R>(
+    py: Python<'_>,
+    socket: &mqcore::Socket,
+    flags: i32,
+    attempt: impl FnOnce() -> R,
+) -> R {
     let (result, held) = hold_writes(attempt);
     if let Some(held) = held {
-        py.detach(|| held.settle(flags & DONTWAIT == 0));
+        py.detach(|| {
+            held.settle(|| match flags & DONTWAIT {
+                0 => socket.send_timeout(),
+                _ => Some(Duration::ZERO),
+            });
+        });
     }
     result
 }

@@ -2,8 +2,9 @@
 //!
 //! News comes as a command into an [`Inbox`]; its [`Signals`] tell everybody who waits.
 
-use std::cell::{Cell, RefCell};
-use std::mem::{ManuallyDrop, MaybeUninit};
+mod held;
+
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -17,6 +18,9 @@ use crate::pattern::Command;
 use crate::pipe::Wake;
 use crate::sync::{Event, Luck, Woken, lock};
 use crate::vessel::Vessel;
+use held::Sleepers;
+pub(crate) use held::{ByHand, put_off};
+pub use held::{HeldWakes, hold_wakes, hold_writes};
 
 /// Something can be received.
 pub const POLLIN: i32 = 1;
@@ -26,6 +30,9 @@ pub const POLLOUT: i32 = 2;
 pub const POLLERR: i32 = 4;
 /// For descriptors: urgent data.
 pub const POLLPRI: i32 = 8;
+
+/// A call that waits, and never sleeps, lets signal handlers run after so long.
+const HEARING: Duration = Duration::from_millis(50);
 
 /// An eventfd that a poller or an event loop of somebody else can watch.
 #[derive(Debug)]
@@ -353,11 +360,20 @@ impl Signals {
             Some(watcher) => watcher,
             None => Arc::new(Watcher::new(Alarm::Bell(Bell::new()?))),
         };
+        let mut pieces_since = None;
         let woken = loop {
             match self.wait_with(&watcher, lease, seen, deadline) {
                 Some(woken) => break woken,
                 None if lease.take_in() => break Woken::Signalled,
-                None => {} // a piece of it
+                None => {}
+            }
+            // A piece of it: who never gets to sleep would miss its deadline, and signals.
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                break Woken::TimedOut;
+            }
+            if now > *pieces_since.get_or_insert(now) + HEARING {
+                break Woken::Interrupted;
             }
         };
         *lock(&self.lessee) = Some(watcher);
@@ -400,24 +416,27 @@ impl Signals {
         *lock(&self.returning) = Some(reader);
         self.is_expected_back.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst); // against those in `watch` and `fd`
-        self.receivers.load(Ordering::SeqCst) <= 1 && !self.watched.load(Ordering::SeqCst)
+        self.receivers.load(Ordering::SeqCst) <= 1 && !self.is_watched()
     }
 
-    /// The I/O thread reads again, for somebody looks who does not read the connection itself.
+    /// The I/O thread reads again, for somebody looks who does not read the connection itself. True if it is worth a
+    /// second look.
     #[inline]
-    pub(crate) fn expect_nobody(&self) {
-        if self.is_expected_back.load(Ordering::SeqCst) {
-            self.take_back();
-        }
+    pub(crate) fn expect_nobody(&self) -> bool {
+        self.is_expected_back.load(Ordering::SeqCst) && self.take_back()
     }
 
     #[cold]
-    fn take_back(&self) {
+    fn take_back(&self) -> bool {
         self.is_expected_back.store(false, Ordering::SeqCst);
         let reader = lock(&self.returning).take();
-        if let Some(reader) = reader.and_then(|reader| reader.upgrade()) {
-            reader.take_back();
-        }
+        let reader = reader.and_then(|reader| reader.upgrade());
+        reader.is_some_and(|reader| reader.take_back())
+    }
+
+    /// Whether somebody wants to hear of news who does not read the connection itself.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::SeqCst)
     }
 
     /// Has `lend` lend a connection to the event loop that watches, unless somebody else waits for the socket too, and
@@ -462,141 +481,6 @@ impl Signals {
     }
 }
 
-/// Threads that wait for a socket.
-struct Sleepers {
-    signals: Arc<Signals>,
-    readable: bool,
-    writable: bool,
-}
-
-/// What is put off while a thread holds locks that others want.
-enum Held {
-    /// Threads to be woken.
-    Sleepers(Sleepers),
-    /// A connection with something to be written that takes its time.
-    Writer(Arc<dyn ByHand>),
-}
-
-/// A connection that the caller writes to by its own hand.
-pub(crate) trait ByHand: Send + Sync {
-    /// Writes what was sent; with `patient`, it may wait for room a moment.
-    fn write(&self, patient: bool);
-}
-
-/// What one thread keeps back.
-struct Hold {
-    active: Cell<bool>,
-    /// What is long is written afterwards.
-    writes: Cell<bool>,
-    // Empty whenever no hold is active, so a thread that ends has nothing to drop here; without a
-    // destructor the variable costs one look-up.
-    held: ManuallyDrop<RefCell<Vec<Held>>>,
-}
-
-thread_local! {
-    static HOLD: Hold = const {
-        Hold {
-            active: Cell::new(false),
-            writes: Cell::new(false),
-            held: ManuallyDrop::new(RefCell::new(Vec::new())),
-        }
-    };
-}
-
-/// Threads to be woken, and a long message to be written; dropping it does so.
-pub struct HeldWakes(Vec<Held>);
-
-impl HeldWakes {
-    /// Wakes and writes; with `patient`, the caller may wait for room in the stream a moment.
-    pub fn settle(mut self, patient: bool) {
-        self.settle_with(patient);
-    }
-
-    fn settle_with(&mut self, patient: bool) {
-        for held in self.0.drain(..) {
-            match held {
-                Held::Sleepers(sleepers) => {
-                    if sleepers.readable {
-                        sleepers.signals.readable.wake();
-                    }
-                    if sleepers.writable {
-                        sleepers.signals.writable.wake();
-                    }
-                }
-                Held::Writer(writer) => writer.write(patient),
-            }
-        }
-    }
-}
-
-/// Calls `attempt`, and only notes the threads that it would wake; whoever is to be woken is returned.
-///
-/// For a caller that holds a lock which the woken thread will want (Python's): a thread woken under it
-/// runs into it at once, and two more switches of threads follow. Nothing else is kept back: a thread that looks for
-/// itself sees the news at once. Not to be nested.
-#[inline]
-pub fn hold_wakes<R>(attempt: impl FnOnce() -> R) -> (R, Option<HeldWakes>) {
-    hold(false, attempt)
-}
-
-/// The same for the sending of one message: if it is long, it may be left to the caller to write it afterwards.
-#[inline]
-pub fn hold_writes<R>(attempt: impl FnOnce() -> R) -> (R, Option<HeldWakes>) {
-    hold(true, attempt)
-}
-
-#[inline]
-fn hold<R>(writes: bool, attempt: impl FnOnce() -> R) -> (R, Option<HeldWakes>) {
-    /// Ends the hold, also when `attempt` panics: then whoever was held is woken here.
-    struct Active<'a>(&'a Hold);
-    impl Drop for Active<'_> {
-        #[inline]
-        fn drop(&mut self) {
-            self.0.active.set(false);
-            if !self.0.held.borrow().is_empty() {
-                drop(HeldWakes(self.0.held.take()));
-            }
-        }
-    }
-    HOLD.with(|hold| {
-        hold.active.set(true);
-        hold.writes.set(writes);
-        let active = Active(hold);
-        let result = attempt();
-        let held = if hold.held.borrow().is_empty() {
-            None
-        } else {
-            Some(HeldWakes(hold.held.take()))
-        };
-        drop(active);
-        (result, held)
-    })
-}
-
-impl Drop for HeldWakes {
-    fn drop(&mut self) {
-        self.settle_with(false);
-    }
-}
-
-/// Has `writer` called when this thread holds no lock any more that others want. False if it does not write, or has
-/// another to call already: of a message to many each would delay the next.
-pub(crate) fn put_off<W: ByHand + 'static>(writer: impl FnOnce() -> Option<Arc<W>>) -> bool {
-    HOLD.with(|hold| {
-        if !hold.active.get() || !hold.writes.get() {
-            return false;
-        }
-        let mut held = hold.held.borrow_mut();
-        if held.iter().any(|held| matches!(held, Held::Writer(_))) {
-            return false;
-        }
-        let writer = writer();
-        let is_put_off = writer.is_some();
-        held.extend(writer.map(|writer| Held::Writer(writer)));
-        is_put_off
-    })
-}
-
 /// Commands for a half of the pattern, and whom to tell.
 pub(crate) struct Inbox {
     commands: Mailbox<Command>,
@@ -618,7 +502,7 @@ impl Inbox {
 
     pub(crate) fn post(&self, command: Command) {
         self.commands.post(command);
-        if HOLD.with(|hold| hold.active.get()) {
+        if held::is_holding() {
             self.announce();
         } else {
             self.signals.notify(self.readable, self.writable);
@@ -635,7 +519,7 @@ impl Inbox {
                 readable,
                 writable,
             };
-            HOLD.with(|hold| hold.held.borrow_mut().push(Held::Sleepers(sleepers)));
+            held::hold_back(sleepers);
         }
         self.signals.ring_if_watched();
     }
@@ -676,8 +560,8 @@ pub(crate) trait Lease {
 
 /// Who has taken a message off a connection, and leaves it unread until it comes back for the next one.
 pub(crate) trait Returning: Send + Sync {
-    /// The I/O thread reads again, unless it is back.
-    fn take_back(&self);
+    /// The I/O thread reads again, unless it is back; what has come before is taken in. Whether that was a message.
+    fn take_back(&self) -> bool;
 }
 
 /// The same as a [`Lease`] for an event loop, which watches the connection by a [`LoopWatch`]; the I/O thread may end it too.

@@ -240,14 +240,12 @@ impl Socket {
         }
         let mut events = 0;
         if wanted & POLLIN != 0 {
-            let readable = {
+            let readable = || {
                 let mut incoming = lock(&inner.incoming);
-                incoming.rest.len() > 0 || incoming.fresh(inner)?.readable()
+                Ok::<_, Error>(incoming.rest.len() > 0 || incoming.fresh(inner)?.readable())
             };
-            if readable {
+            if readable()? || self.look_behind() && readable()? {
                 events |= POLLIN;
-            } else {
-                inner.port.signals.expect_nobody(); // it takes locks of the connection
             }
         }
         if wanted & POLLOUT != 0 {

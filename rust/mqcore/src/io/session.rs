@@ -9,10 +9,10 @@
 //!      +-----------+-----------+---------+--> Dead      (accepted: always; connecting: when it ends)
 //! ```
 //!
-//! A session is driven by turns on its I/O thread. Two things may happen elsewhere: when the application
-//! answers what it has just received, its own thread writes the answer to the idle connection, which
-//! saves the hand-off (see [`Session::wake`]), and then it, or its event loop, may read what comes next
-//! (see `lease.rs`). Nothing in here ever waits, for a lock of a socket least
+//! A session is driven by turns on its I/O thread. Some of it may happen elsewhere, which saves the hand-off: the
+//! application's own thread writes an answer, or something long, to the idle connection (see `by_hand.rs`), and it, or
+//! its event loop, may read what it waits for (see `lease.rs`). All of it happens under the lock of the session, which nobody
+//! holds for longer than one bounded read or write. Nothing else is waited for on the I/O thread, a lock of a socket least
 //! of all.
 //!
 //! Who keeps its pipe while there is no connection: types that queue for a peer that is not there yet
@@ -89,6 +89,8 @@ pub(crate) struct Session {
     scheduled: AtomicBool,
     /// A caller wanted to read by itself, and came while the I/O thread was reading.
     wanted: AtomicBool,
+    /// Who was to read when it comes back shall not be waited for.
+    recalled: AtomicBool,
     /// The application has left the endpoint; the command to end may still be on its way.
     leaving: AtomicBool,
     core: Mutex<Core>,
@@ -232,6 +234,7 @@ impl Session {
             key: AtomicUsize::new(NOWHERE),
             scheduled: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
+            recalled: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             core: Mutex::new(Core {
                 phase,

@@ -326,8 +326,8 @@ impl Loop {
             } else {
                 Some(Duration::ZERO)
             };
-            // EINTR cannot happen (signals are blocked); whatever else happens, the loop looks at its
-            // commands and goes on.
+            // EINTR happens only to a process that was stopped and goes on (signals are blocked). Whatever happens, the
+            // loop looks at its commands and goes on.
             let _ = self.poll.poll(&mut events, timeout);
             self.thread.asleep.store(false, Ordering::Relaxed);
             for event in &events {

@@ -34,8 +34,11 @@ pub(super) struct Written {
     bytes: usize,
     /// The last that is known of the reader.
     taken: usize,
-    /// What was waited for last.
+    /// What was waited for last, from when the reader was where.
     wanted: usize,
+    waited_at: usize,
+    /// The reader did not move while it was waited for: it is not waited for again before it has moved.
+    stuck: bool,
 }
 
 /// The reader's part.
@@ -61,7 +64,11 @@ impl Written {
     #[inline]
     pub(super) fn is_laden(&mut self, load: &Load) -> bool {
         // First with the last that is known.
-        self.bytes.wrapping_sub(self.taken) >= LADEN && self.under_way(load) >= LADEN
+        if self.bytes.wrapping_sub(self.taken) < LADEN || self.under_way(load) < LADEN {
+            return false;
+        }
+        self.stuck &= self.taken == self.waited_at;
+        !self.stuck
     }
 
     fn under_way(&mut self, load: &Load) -> usize {
@@ -74,19 +81,30 @@ impl Written {
         load.written.store(self.bytes, Ordering::Relaxed);
     }
 
-    /// Asks the reader to call when it has come after a step. Look at [`is_eased`](Self::is_eased) afterwards.
+    /// Begins to wait until the reader has come after a step: ask [`is_eased`](Self::is_eased).
     pub(super) fn wait(&mut self, load: &Load) {
         let goal = self.under_way(load).saturating_sub(STEP).max(STEP);
         self.wanted = self.bytes.wrapping_sub(goal);
+        self.waited_at = self.taken;
+    }
+
+    /// Whether the reader has done so; if not, it calls.
+    pub(super) fn is_eased(&mut self, load: &Load) -> bool {
         load.wanted.store(self.wanted, Ordering::Relaxed);
         load.writer_waits.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst); // against the fence in `PipeReader::report`
+        self.under_way(load);
+        let eased = reaches(self.taken, self.wanted);
+        if eased {
+            load.writer_waits.store(false, Ordering::Relaxed);
+        }
+        eased
     }
 
-    /// Whether the reader has done so.
-    pub(super) fn is_eased(&mut self, load: &Load) -> bool {
+    /// The wait was in vain.
+    pub(super) fn give_up(&mut self, load: &Load) {
         self.under_way(load);
-        reaches(self.taken, self.wanted)
+        self.stuck = self.taken == self.waited_at;
     }
 }
 

@@ -321,14 +321,19 @@ impl PipeWriter {
         self.bytes.is_laden(&self.shared.load)
     }
 
-    /// Asks to be called when many of those bytes were taken; [`is_eased`](Self::is_eased) says whether that is so.
+    /// Begins to wait until many of those bytes were taken: ask [`is_eased`](Self::is_eased).
     pub fn wait_until_eased(&mut self) {
         self.bytes.wait(&self.shared.load);
     }
 
-    /// Whether what was waited for last has come.
+    /// Whether that is so. If not, this end is called when it is.
     pub fn is_eased(&mut self) -> bool {
         self.bytes.is_eased(&self.shared.load)
+    }
+
+    /// The wait was in vain. A reader that has not moved is not waited for again before it has.
+    pub fn give_up(&mut self) {
+        self.bytes.give_up(&self.shared.load);
     }
 
     /// Whether the reader is gone.

@@ -281,8 +281,27 @@ fn writer_far_ahead_waits_for_a_step_at_a_time() {
         assert_eq!(calls.take(), [WRITER]);
     }
     writer.wait_until_eased();
+    assert!(!writer.is_eased());
     drop(reader);
     assert_eq!(calls.take(), [WRITER], "the end is told in any case");
+}
+
+#[test]
+fn reader_that_did_not_move_is_not_waited_for_again_before_it_has() {
+    let (mut writer, mut reader, _) = watched(Bound::messages(0));
+    for _ in 0..20 {
+        writer.write(long(64));
+    }
+    writer.flush();
+    writer.wait_until_eased();
+    writer.give_up();
+    assert!(!writer.is_laden());
+    assert!(matches!(reader.read(), Read::Message(_)));
+    assert!(writer.is_laden());
+    writer.wait_until_eased();
+    assert!(matches!(reader.read(), Read::Message(_)));
+    writer.give_up();
+    assert!(writer.is_laden(), "it moved, if not as far as was hoped");
 }
 
 #[test]
@@ -302,6 +321,7 @@ fn short_messages_load_nothing_and_runs_what_is_in_them() {
     writer.flush();
     assert!(writer.is_laden());
     writer.wait_until_eased();
+    assert!(!writer.is_eased());
     while let Read::Message(_) = reader.read_many(|_| ()) {}
     assert_eq!(calls.take(), [WRITER]);
     assert!(!writer.is_laden() && writer.is_eased());

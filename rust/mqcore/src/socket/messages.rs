@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mqcore_proto::{Frame, Message, RunBuilder, SocketType};
 
@@ -58,7 +58,7 @@ impl Socket {
         let sent = {
             let mut sending = lock(&inner.outgoing);
             let sent = sending.send(inner, message);
-            sending.weigh(inner, long);
+            sending.weigh(inner, if sent.is_ok() { long } else { 0 });
             sent
         };
         inner.rearm(sent.is_ok());
@@ -77,7 +77,7 @@ impl Socket {
             let mut sending = lock(&inner.outgoing);
             let sent = sending.send_slice(inner, payload);
             sending.flush();
-            sending.weigh(inner, payload.len());
+            sending.weigh(inner, if sent.is_ok() { payload.len() } else { 0 });
             sent
         };
         inner.rearm(sent.is_ok());
@@ -124,7 +124,7 @@ impl Socket {
             let mut sending = lock(&inner.outgoing);
             let sent = sending.send_part(inner, part, more);
             sending.flush();
-            sending.weigh(inner, long);
+            sending.weigh(inner, if sent.is_ok() { long } else { 0 });
             sent
         };
         inner.rearm(sent.is_ok());
@@ -311,11 +311,11 @@ impl Socket {
         self.receive(deadline, vessel, Self::try_recv_part)
     }
 
-    /// Has the I/O thread read what comes, if a call that waited did so itself and was expected back: for who looks
-    /// again and again, and never waits.
+    /// For who found nothing and does not wait: takes in what has come on a connection that a call which waited has kept,
+    /// and lets the I/O thread read it from now on. True if it is worth a second look.
     #[inline]
-    pub fn leave_to_io_thread(&self) {
-        self.signals().expect_nobody();
+    pub fn look_behind(&self) -> bool {
+        self.signals().expect_nobody()
     }
 
     fn receive<T>(
@@ -368,9 +368,14 @@ impl Socket {
         outcome(woken)
     }
 
+    /// How long a send waits (SNDTIMEO); `None` is for ever.
+    pub fn send_timeout(&self) -> Option<Duration> {
+        lock(&self.inner.options).sndtimeo
+    }
+
     /// When a send that begins now gives up (SNDTIMEO); `None` is never.
     pub fn send_deadline(&self) -> Option<Instant> {
-        let span = lock(&self.inner.options).sndtimeo;
+        let span = self.send_timeout();
         span.map(|span| after(Instant::now(), span))
     }
 

@@ -33,16 +33,17 @@ impl Socket {
         };
         let began = Instant::now();
         let until = deadline.map_or(began + span, |deadline| deadline.min(began + span));
-        loop {
+        let eased = loop {
             let event = &self.signals().writable;
             let seen = event.epoch();
-            if lock(&self.inner.outgoing).is_eased(&self.inner)
-                || event.wait(seen, Some(until)) != Woken::Signalled
-            {
-                break;
+            if lock(&self.inner.outgoing).is_eased(&self.inner) {
+                break true;
             }
-        }
-        lock(&self.inner.outgoing).patience.spend(began.elapsed());
+            if event.wait(seen, Some(until)) != Woken::Signalled {
+                break false;
+            }
+        };
+        lock(&self.inner.outgoing).end_wait(began.elapsed(), eased);
     }
 }
 
@@ -72,6 +73,14 @@ impl Sending {
             }
         });
         laden.then_some(patience)
+    }
+
+    /// So long was waited.
+    fn end_wait(&mut self, span: Duration, eased: bool) {
+        self.patience.spend(span);
+        if !eased && let Some(half) = &mut self.half {
+            half.with_next_pipe(&mut |pipe| pipe.give_up());
+        }
     }
 
     /// Whether the next peer has come after, or there is no such thing any more.

@@ -21,7 +21,8 @@ use crate::transport::Stream;
 /// How far a write has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Written {
-    Everything,
+    /// To the end of what was sent, or somebody else goes on.
+    Done,
     /// As far as there was room.
     Full,
     /// As far as one turn goes.
@@ -59,7 +60,7 @@ impl Core {
             Ok(_) if link.outward_closed || link.write_failed => Written::Trouble,
             Ok(true) => Written::Turn,
             Ok(false) if link.connection.transmit_len() > 0 => Written::Full,
-            Ok(false) => Written::Everything,
+            Ok(false) => Written::Done,
         }
     }
 
@@ -71,23 +72,21 @@ impl Core {
         link.unanswered = 0;
         let written = self.write_by_hand(session);
         if let Phase::Linked(link) = &mut self.phase {
-            link.lockstep = written == Written::Everything;
+            link.lockstep = written == Written::Done;
         }
         // A full stream's next edge comes to the I/O thread by itself.
-        matches!(written, Written::Everything | Written::Full)
+        matches!(written, Written::Done | Written::Full)
     }
 
-    /// Writes what was sent, which is long. With `patient`, a caller waits for room if there is none left, and this says
-    /// where.
+    /// Writes what was sent, which is long. If there is no room left and a caller waits for it, for `longest`, this says where,
+    /// and for how long.
     fn begin_to_write(
         &mut self,
         session: &Session,
-        patient: bool,
+        longest: Duration,
     ) -> (Written, Option<(Arc<Stream>, Duration)>) {
-        if let Phase::Linked(link) = &self.phase
-            && link.awaits_room
-        {
-            return (Written::Everything, None); // another caller is at it, and goes on with ours
+        if matches!(&self.phase, Phase::Linked(link) if link.awaits_room) {
+            return (Written::Done, None); // another caller is at it, and goes on with ours
         }
         let bytes = self
             .pipe
@@ -99,13 +98,14 @@ impl Core {
         let answers = link.unanswered == 1;
         link.unanswered = 0;
         link.patience_out.earn(bytes);
-        let patience = link.patience_out.left().filter(|_| patient);
+        let patience = link.patience_out.left().map(|left| left.min(longest));
+        let patience = patience.filter(|patience| !patience.is_zero());
         link.awaits_room = patience.is_some();
         let mut written = self.write_by_hand(session);
         let Phase::Linked(link) = &mut self.phase else {
             return (Written::Trouble, None);
         };
-        link.lockstep = answers && written == Written::Everything;
+        link.lockstep = answers && written == Written::Done;
         let unfinished = matches!(written, Written::Full | Written::Turn);
         if let Some(patience) = patience.filter(|_| unfinished) {
             link.unwatch_room(session);
@@ -128,7 +128,7 @@ impl Core {
     ) -> Written {
         match &mut self.phase {
             Phase::Linked(link) if Arc::ptr_eq(&link.stream, stream) => link.ready.writable |= room,
-            _ => return Written::Everything, // the connection is another
+            _ => return Written::Done, // the connection is another
         }
         let written = if room {
             self.write_by_hand(session)
@@ -158,14 +158,14 @@ impl Link {
 }
 
 impl ByHand for Session {
-    fn write(&self, patient: bool) {
-        let may_wait = matches!(
+    fn write(&self, longest: Duration) {
+        // The others drop what finds no room: nobody waits there.
+        let waits = matches!(
             self.config.port.kind,
             SocketType::Push | SocketType::Dealer | SocketType::Pair | SocketType::Req
         );
-        let at_once = self.config.options.sndtimeo == Some(Duration::ZERO);
-        let patient = patient && may_wait && !at_once;
-        let (mut written, rest) = lock(&self.core).begin_to_write(self, patient);
+        let longest = if waits { longest } else { Duration::ZERO };
+        let (mut written, rest) = lock(&self.core).begin_to_write(self, longest);
         if let Some((stream, patience)) = rest {
             let began = Instant::now();
             loop {

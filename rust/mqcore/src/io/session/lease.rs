@@ -97,11 +97,8 @@ impl Core {
         let idle = link.handshake_done
             && link.registered
             && link.ready.writable
-            && !link.ready.hangup
-            && !link.paused
             && link.connection.transmit_len() == 0;
-        let over = link.eof || link.write_failed || link.outward_closed || link.farewell.is_some();
-        (idle && !over).then_some(link)
+        (idle && !link.needs_io_thread()).then_some(link)
     }
 
     /// Moves what came into the pipe, for who has borrowed the connection: all of it, or no more than it takes for `one`
@@ -136,26 +133,26 @@ impl Core {
         }
     }
 
-    /// Leaves the rest to who has just got a long message, wanted to read it itself, and did not get at the connection while
-    /// the I/O thread was reading.
-    pub(super) fn leave_rest_to_caller(&mut self, session: &Session, now: Instant) {
-        let wanted = session.wanted.load(Ordering::Relaxed);
-        if !wanted || !self.linked_mut().is_some_and(|link| link.brought) {
-            return;
-        }
+    /// Leaves the rest to who wanted to read by itself, did not get at the connection while the I/O thread was reading, and
+    /// has got a long message since.
+    pub(super) fn leave_rest_to_caller(&mut self, session: &Session) {
         session.wanted.store(false, Ordering::Relaxed);
+        let signals = &session.config.port.signals;
         let lendable = self.lendable();
         let Some(link) = lendable.filter(|link| link.brings_long && link.lent.is_none()) else {
             return;
         };
+        if signals.is_watched() {
+            return;
+        }
+        let now = Instant::now(); // the turn may be an old one
         link.lend(session, Borrower::Returning(now));
         link.ready.readable = false;
         link.review_at = Some(now + ABSENCE);
-        if session.config.port.signals.expect_back(session.me.clone()) {
-            return;
+        if !signals.expect_back(session.me.clone()) {
+            link.give_back(session);
+            link.ready.readable = true;
         }
-        link.give_back(session);
-        link.ready.readable = true;
     }
 
     /// Takes the connection back from who does not use it as it should; notes when to look again, if it does.
@@ -165,25 +162,24 @@ impl Core {
             return;
         };
         link.review_at = None;
-        let (until, by_loop) = match &link.lent {
-            None | Some(Borrower::Caller) => return,
-            Some(Borrower::Returning(since)) => (*since + ABSENCE, false),
-            Some(Borrower::Loop(loan)) => (loan.used + TRUST, true),
+        let recalled = session.recalled.swap(false, Ordering::Relaxed);
+        let (until, suitable) = match &link.lent {
+            None if link.watched || !link.registered => return,
+            None => {
+                link.give_back(session); // once more
+                link.ready.readable = true;
+                return;
+            }
+            Some(Borrower::Caller) => return,
+            Some(Borrower::Returning(since)) => (*since + ABSENCE, !recalled),
+            Some(Borrower::Loop(loan)) => (loan.used + TRUST, link.suits_a_loop()),
         };
-        let suitable = if by_loop {
-            link.suits_a_loop()
-        } else {
-            !link.is_over()
-        };
-        if now >= until || ending || !suitable {
+        if now >= until || ending || !suitable || link.needs_io_thread() {
             link.give_back(session);
             link.ready.readable = true;
             return;
         }
         link.review_at = Some(until);
-        // Before the peer's silence is judged, what it has said is read.
-        let timeout = link.connection.poll_timeout();
-        link.ready.readable |= timeout.is_some_and(|timeout| timeout <= now);
     }
 }
 
@@ -199,20 +195,28 @@ impl Link {
     fn give_back(&mut self, session: &Session) {
         self.lent = None;
         self.rewatch(session);
+        if !self.watched {
+            self.review_at = Some(Instant::now() + TRUST); // the system had no room for it
+        }
+    }
+
+    /// The same on another thread.
+    fn give_back_from_elsewhere(&mut self, session: &Session) {
+        self.give_back(session);
+        if !self.watched {
+            session.schedule();
+        }
     }
 
     /// Whether there is something that only the I/O thread can do.
-    fn is_over(&self) -> bool {
+    fn needs_io_thread(&self) -> bool {
         self.outward_closed || self.write_failed || self.ready.hangup || self.paused || self.eof
     }
 
     /// Whether a loop should go on to read.
-    fn suits_a_loop(&mut self) -> bool {
+    fn suits_a_loop(&self) -> bool {
         // Of a long message the loop would see each piece as it comes.
-        self.lockstep
-            && self.unanswered <= 1
-            && !self.is_over()
-            && self.connection.body_buffer().is_none()
+        self.lockstep && self.unanswered <= 1 && !self.connection.is_in_body()
     }
 
     /// Whether what comes is an answer.
@@ -237,7 +241,7 @@ pub(super) struct InCall {
     /// Keeps the descriptor from being closed, and its number from being used again, during the wait.
     stream: Arc<Stream>,
     began: Instant,
-    /// Something may have come that no poll will tell of, for a message before it was read and nothing behind it.
+    /// Nobody has looked behind the message that was read last.
     may_have_come: bool,
 }
 
@@ -344,9 +348,12 @@ impl Drop for InCall {
             let Some(link) = core.linked_mut() else {
                 return;
             };
-            returns = link.brings_long && now < self.began + ABSENCE && !ending && !link.is_over();
+            returns = link.brings_long
+                && now < self.began + ABSENCE
+                && !ending
+                && !link.needs_io_thread();
             if !returns {
-                link.give_back(&self.session);
+                link.give_back_from_elsewhere(&self.session);
                 return;
             }
             link.lent = Some(Borrower::Returning(now));
@@ -366,12 +373,25 @@ impl Drop for InCall {
 }
 
 impl Returning for Session {
-    fn take_back(&self) {
-        if let Some(link) = lock(&self.core).linked_mut()
-            && matches!(link.lent, Some(Borrower::Returning(_)))
-        {
-            link.give_back(self);
+    fn take_back(&self) -> bool {
+        let Some(me) = self.me.upgrade() else {
+            return false;
+        };
+        // The caller may hold locks that others want.
+        let Ok(mut core) = self.core.try_lock() else {
+            self.recalled.store(true, Ordering::Relaxed);
+            self.schedule();
+            return false;
+        };
+        let returning = |link: &Link| matches!(link.lent, Some(Borrower::Returning(_)));
+        if !core.linked_mut().is_some_and(|link| returning(link)) {
+            return false;
         }
+        let taken = core.take_in(&me, true, Instant::now());
+        if let Some(link) = core.linked_mut() {
+            link.give_back_from_elsewhere(self);
+        }
+        taken == TakenIn::Messages
     }
 }
 
@@ -429,8 +449,8 @@ impl LoopLease for InLoop {
             let now = Instant::now();
             let went_well = core.take_in(session, false, now) != TakenIn::Trouble;
             if let Some(link) = core.linked_mut() {
-                if !went_well || !link.suits_a_loop() {
-                    link.give_back(session);
+                if !went_well || link.needs_io_thread() || !link.suits_a_loop() {
+                    link.give_back_from_elsewhere(session);
                     link.not_for_loops_until = now + PAUSE;
                 } else if let Some(Borrower::Loop(loan)) = &mut link.lent {
                     loan.used = now;
@@ -445,7 +465,7 @@ impl LoopLease for InLoop {
         }
         self.with_link(|session, core| {
             if let Some(link) = core.linked_mut() {
-                link.give_back(session);
+                link.give_back_from_elsewhere(session);
             }
         });
     }

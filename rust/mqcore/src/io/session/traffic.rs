@@ -63,7 +63,11 @@ impl Core {
             return Err(Loss::Finished); // there is nothing to shake hands for
         }
         self.review_loan(session, turn.now);
-        // Read first: what waits in the stream is a sign of life.
+        // Read first: what waits in the stream is a sign of life, whoever was to read it.
+        if let Phase::Linked(link) = &mut self.phase {
+            let timeout = link.connection.poll_timeout();
+            link.ready.readable |= timeout.is_some_and(|timeout| timeout <= turn.now);
+        }
         let batch = in_batch(session);
         if turn.buffer.len() < batch {
             turn.buffer.resize(batch, 0);
@@ -238,9 +242,6 @@ impl Core {
         }
         let mut more = false;
         loop {
-            if !one {
-                self.leave_rest_to_caller(session, now);
-            }
             let Phase::Linked(link) = &mut self.phase else {
                 return Ok(false);
             };
@@ -293,8 +294,13 @@ impl Core {
                     }
                     link.empty_vessel(now);
                     let bytes = if in_place { &[][..] } else { &buffer[..count] };
+                    let wanted = !one && session.wanted.load(Ordering::Relaxed);
+                    link.brought &= !wanted;
                     if !self.decode(session, Some(bytes), now)? {
                         break;
+                    }
+                    if wanted && self.has_brought_something() {
+                        self.leave_rest_to_caller(session); // it is awake now, or will be
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -305,6 +311,10 @@ impl Core {
             }
         }
         Ok(more)
+    }
+
+    fn has_brought_something(&self) -> bool {
+        matches!(&self.phase, Phase::Linked(link) if link.brought)
     }
 
     /// Decodes `fresh` bytes (or what was left over when the pipe was full) into the pipe. False if the
@@ -367,7 +377,9 @@ impl Core {
                     {
                         let bytes = message.heap_len();
                         link.patience_in.earn(bytes);
-                        link.has_brought(1, bytes >= LONG);
+                        // Of a conflating socket the oldest message is the least wanted: it is read as it comes.
+                        let conflates = session.config.options.conflates(session.config.port.kind);
+                        link.has_brought(1, bytes >= LONG && !conflates);
                         pipe.writer.write(message);
                         unflushed = true;
                     }
@@ -494,8 +506,12 @@ impl Link {
                 *self.patient.insert((now, now + span))
             }
         };
-        let waits = now < until && !pipe.is_eased();
+        let eased = pipe.is_eased();
+        let waits = now < until && !eased;
         if !waits {
+            if !eased {
+                pipe.give_up();
+            }
             self.patience_in.spend(now.saturating_duration_since(since));
             self.patient = None;
         }

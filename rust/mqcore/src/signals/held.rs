@@ -1,0 +1,162 @@
+//! What a thread puts off while it holds a lock that others want (Python's): waking them, and writing what is long.
+
+use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Signals;
+
+/// Threads that wait for a socket.
+pub(super) struct Sleepers {
+    pub(super) signals: Arc<Signals>,
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+}
+
+/// What is put off while a thread holds locks that others want.
+#[derive(Default)]
+struct Held {
+    sleepers: Vec<Sleepers>,
+    /// A connection with something to be written that takes its time.
+    writer: Option<Arc<dyn ByHand>>,
+}
+
+impl Held {
+    fn is_empty(&self) -> bool {
+        self.sleepers.is_empty() && self.writer.is_none()
+    }
+}
+
+/// A connection that the caller writes to by its own hand.
+pub(crate) trait ByHand: Send + Sync {
+    /// Writes what was sent; it may wait for room, for `longest`.
+    fn write(&self, longest: Duration);
+}
+
+/// What one thread keeps back.
+struct Hold {
+    active: Cell<bool>,
+    /// What is long is written afterwards.
+    writes: Cell<bool>,
+    // Empty whenever no hold is active, so a thread that ends has nothing to drop here; without a
+    // destructor the variable costs one look-up.
+    held: ManuallyDrop<RefCell<Held>>,
+}
+
+thread_local! {
+    static HOLD: Hold = const {
+        Hold {
+            active: Cell::new(false),
+            writes: Cell::new(false),
+            held: ManuallyDrop::new(RefCell::new(Held {
+                sleepers: Vec::new(),
+                writer: None,
+            })),
+        }
+    };
+}
+
+/// Threads to be woken, and a long message to be written; dropping it does so.
+pub struct HeldWakes(Held);
+
+impl HeldWakes {
+    /// Wakes and writes; if there is something to be written, the caller may wait for room as long as `longest` says (`None`:
+    /// as long as it pays).
+    pub fn settle(mut self, longest: impl FnOnce() -> Option<Duration>) {
+        self.wake();
+        if let Some(writer) = self.0.writer.take() {
+            writer.write(longest().unwrap_or(Duration::MAX));
+        }
+    }
+
+    fn wake(&mut self) {
+        for sleepers in self.0.sleepers.drain(..) {
+            if sleepers.readable {
+                sleepers.signals.readable.wake();
+            }
+            if sleepers.writable {
+                sleepers.signals.writable.wake();
+            }
+        }
+    }
+}
+
+/// Calls `attempt`, and only notes the threads that it would wake; whoever is to be woken is returned.
+///
+/// For a caller that holds a lock which the woken thread will want (Python's): a thread woken under it
+/// runs into it at once, and two more switches of threads follow. Nothing else is kept back: a thread that looks for
+/// itself sees the news at once. Not to be nested.
+#[inline]
+pub fn hold_wakes<R>(attempt: impl FnOnce() -> R) -> (R, Option<HeldWakes>) {
+    hold(false, attempt)
+}
+
+/// The same for the sending of one message: if it is long, it may be left to the caller to write it afterwards.
+#[inline]
+pub fn hold_writes<R>(attempt: impl FnOnce() -> R) -> (R, Option<HeldWakes>) {
+    hold(true, attempt)
+}
+
+#[inline]
+fn hold<R>(writes: bool, attempt: impl FnOnce() -> R) -> (R, Option<HeldWakes>) {
+    /// Ends the hold, also when `attempt` panics: then whoever was held is woken here.
+    struct Active<'a>(&'a Hold);
+    impl Drop for Active<'_> {
+        #[inline]
+        fn drop(&mut self) {
+            self.0.active.set(false);
+            if !self.0.held.borrow().is_empty() {
+                drop(HeldWakes(self.0.held.take()));
+            }
+        }
+    }
+    HOLD.with(|hold| {
+        hold.active.set(true);
+        hold.writes.set(writes);
+        let active = Active(hold);
+        let result = attempt();
+        let held = if hold.held.borrow().is_empty() {
+            None
+        } else {
+            Some(HeldWakes(hold.held.take()))
+        };
+        drop(active);
+        (result, held)
+    })
+}
+
+impl Drop for HeldWakes {
+    fn drop(&mut self) {
+        self.wake();
+        if let Some(writer) = self.0.writer.take() {
+            writer.write(Duration::ZERO);
+        }
+    }
+}
+
+/// Has `writer` called when this thread holds no lock any more that others want. False if it does not write, or has
+/// another to call already: of a message to many each would delay the next.
+pub(crate) fn put_off<W: ByHand + 'static>(writer: impl FnOnce() -> Option<Arc<W>>) -> bool {
+    HOLD.with(|hold| {
+        if !hold.active.get() || !hold.writes.get() {
+            return false;
+        }
+        let mut held = hold.held.borrow_mut();
+        if held.writer.is_some() {
+            return false;
+        }
+        held.writer = writer().map(|writer| writer as Arc<dyn ByHand>);
+        held.writer.is_some()
+    })
+}
+
+/// Whether this thread puts off waking others.
+pub(super) fn is_holding() -> bool {
+    HOLD.with(|hold| hold.active.get())
+}
+
+/// Leaves sleepers to whoever holds the wakes of this thread.
+pub(super) fn hold_back(sleepers: Sleepers) {
+    HOLD.with(|hold| hold.held.borrow_mut().sleepers.push(sleepers));
+}
