@@ -8,6 +8,7 @@
 //!                                                     └──────────┬────────────┘
 //!                                                                ▼
 //!                                  drop: the poll watches again; what came meanwhile is an event
+//!                                   or: after a long message nobody watches until the caller is back, but for ABSENCE
 //! ```
 //!
 //! So does who waits for one long message after the other: the kernel copies each into memory that this thread looks at
