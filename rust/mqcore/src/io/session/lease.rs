@@ -19,8 +19,8 @@
 //! the next. It may also be busy with other things for as long as it likes, while the peer wants to hear that we
 //! live. So the I/O thread takes the connection back from a loop that has not read for a while.
 //!
-//! The I/O thread keeps everything else: it sends, keeps the timers, connects again. It may even read, if
-//! an event was on its way when the connection was lent: both do so under the lock of the session.
+//! The I/O thread keeps everything else: it sends, keeps the timers, connects again. It may even read, before it judges the
+//! peer's silence: all do so under the lock of the session.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -207,6 +207,12 @@ impl Link {
         if !self.watched {
             session.schedule();
         }
+    }
+
+    /// Whether it is left to a call to read, which does so now or when it is back.
+    pub(super) fn is_read_by_call(&self) -> bool {
+        let borrowed = matches!(self.lent, Some(Borrower::Caller | Borrower::Returning(_)));
+        borrowed && !self.needs_io_thread()
     }
 
     /// Whether there is something that only the I/O thread can do.

@@ -26,6 +26,10 @@ const LARGEST_READ: usize = 16 << 20;
 /// Bytes moved in each direction in one turn: a busy session leaves the others their time.
 const TURN_BYTES: usize = 1024 * 1024;
 
+/// So many headers are read by themselves before the body that shall go into a vessel must have begun: those of short parts
+/// before it. Of other things there may be as many as the peer likes.
+const HEADERS_ALONE: u32 = 4;
+
 /// Slices of one vectored write.
 const SLICES: usize = 32;
 
@@ -63,9 +67,11 @@ impl Core {
             return Err(Loss::Finished); // there is nothing to shake hands for
         }
         self.review_loan(session, turn.now);
-        // Read first: what waits in the stream is a sign of life, whoever was to read it.
+        // Read first: what waits in the stream is a sign of life, whoever was to read it. What a call has borrowed is not
+        // read for any other reason: it would have to wait for the lock.
         if let Phase::Linked(link) = &mut self.phase {
             let timeout = link.connection.poll_timeout();
+            link.ready.readable &= !link.is_read_by_call();
             link.ready.readable |= timeout.is_some_and(|timeout| timeout <= turn.now);
         }
         let batch = in_batch(session);
@@ -234,6 +240,7 @@ impl Core {
         now: Instant,
     ) -> Result<bool, Loss> {
         let mut moved = 0;
+        let mut headers = if one { HEADERS_ALONE } else { 0 };
         if let Phase::Linked(link) = &mut self.phase {
             link.brought = false;
         }
@@ -269,9 +276,11 @@ impl Core {
             } else if busy && let Some(body) = link.connection.body_buffer() {
                 let wanted = body.capacity() - body.len();
                 (link.stream.read_into_spare(body), wanted, true)
-            } else if link.vessel.is_some()
+            } else if headers > 0
+                && link.vessel.is_some()
                 && let header @ 1.. = link.connection.header_room()
             {
+                headers -= 1;
                 let wanted = header.min(buffer.len());
                 (link.stream.read(&mut buffer[..wanted]), wanted, false)
             } else if busy && let Some(wanted) = link.connection.expected() {
