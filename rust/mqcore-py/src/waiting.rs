@@ -34,15 +34,21 @@ pub(crate) fn receive_at_once<R>(
 ) -> mqcore::Result<R> {
     let result = at_once(py, &attempt);
     match &result {
-        Err(error)
-            if flags & DONTWAIT != 0
-                && error.errno() == Errno::AGAIN
-                && at_once(py, || socket.look_behind()) =>
-        {
-            at_once(py, attempt)
+        Err(error) if flags & DONTWAIT != 0 && error.errno() == Errno::AGAIN => {
+            look_twice(py, socket, &attempt).unwrap_or(result)
         }
         _ => result,
     }
+}
+
+/// Tries once more, if that is worth it.
+#[cold]
+fn look_twice<R>(
+    py: Python<'_>,
+    socket: &mqcore::Socket,
+    attempt: &dyn Fn() -> mqcore::Result<R>,
+) -> Option<mqcore::Result<R>> {
+    at_once(py, || socket.look_behind()).then(|| at_once(py, attempt))
 }
 
 /// The same for a sending call, which may write what is long by itself, and wait a moment for room if `flags` allow it.

@@ -408,12 +408,12 @@ impl PipeReader {
         if self.run.is_empty() {
             match self.ring.pop() {
                 Some(Queued::Message(message)) => {
-                    self.bytes.add(message.heap_len());
                     self.count(1);
+                    self.count_bytes(message.heap_len());
                     return Read::Message(message);
                 }
                 Some(Queued::Run(run)) => {
-                    self.bytes.add(run.byte_len());
+                    self.count_bytes(run.byte_len());
                     self.run = run;
                 }
                 None => {}
@@ -502,14 +502,17 @@ impl PipeReader {
     #[inline]
     fn pop_with<R>(&mut self, look: impl FnOnce(&mut Queued) -> R) -> R {
         let mut single = false;
-        let bytes = &mut self.bytes;
+        let mut bytes = 0;
         let result = self.ring.pop_with(|queued| {
             single = matches!(queued, Queued::Message(_));
-            bytes.add(queued.heap_len());
+            bytes = queued.heap_len();
             look(queued)
         });
         if single {
             self.count(1);
+        }
+        if bytes > 0 {
+            self.count_bytes(bytes);
         }
         result.expect("it is at hand")
     }
@@ -547,7 +550,15 @@ impl PipeReader {
         self.ring.count(messages);
         let hwm = self.shared.hwm.load(Ordering::Relaxed);
         let unreported = self.ring.taken() - self.reported;
-        if unreported >= hwm.div_ceil(2).clamp(1, CREDIT_BATCH) || self.bytes.is_due() {
+        if unreported >= hwm.div_ceil(2).clamp(1, CREDIT_BATCH) {
+            self.report();
+        }
+    }
+
+    /// So many bytes more were taken.
+    fn count_bytes(&mut self, bytes: usize) {
+        self.bytes.add(bytes);
+        if self.bytes.is_due() {
             self.report();
         }
     }

@@ -22,33 +22,44 @@ struct Held {
     writer: Option<Arc<dyn ByHand>>,
 }
 
-impl Held {
-    fn is_empty(&self) -> bool {
-        self.sleepers.is_empty() && self.writer.is_none()
-    }
-}
-
 /// A connection that the caller writes to by its own hand.
 pub(crate) trait ByHand: Send + Sync {
     /// Writes what was sent; it may wait for room, for `longest`.
     fn write(&self, longest: Duration);
 }
 
+/// What a thread puts off now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    Nothing,
+    Wakes,
+    WakesAndWrites,
+}
+
 /// What one thread keeps back.
 struct Hold {
-    active: Cell<bool>,
-    /// What is long is written afterwards.
-    writes: Cell<bool>,
+    holds: Cell<Holds>,
+    /// Something is held.
+    any: Cell<bool>,
     // Empty whenever no hold is active, so a thread that ends has nothing to drop here; without a
     // destructor the variable costs one look-up.
     held: ManuallyDrop<RefCell<Held>>,
 }
 
+impl Hold {
+    /// Ends the hold; what was held.
+    #[inline]
+    fn end(&self) -> Option<HeldWakes> {
+        self.holds.set(Holds::Nothing);
+        self.any.replace(false).then(|| HeldWakes(self.held.take()))
+    }
+}
+
 thread_local! {
     static HOLD: Hold = const {
         Hold {
-            active: Cell::new(false),
-            writes: Cell::new(false),
+            holds: Cell::new(Holds::Nothing),
+            any: Cell::new(false),
             held: ManuallyDrop::new(RefCell::new(Held {
                 sleepers: Vec::new(),
                 writer: None,
@@ -89,40 +100,30 @@ impl HeldWakes {
 /// itself sees the news at once. Not to be nested.
 #[inline]
 pub fn hold_wakes<R>(attempt: impl FnOnce() -> R) -> (R, Option<HeldWakes>) {
-    hold(false, attempt)
+    hold(Holds::Wakes, attempt)
 }
 
 /// The same for the sending of one message: if it is long, it may be left to the caller to write it afterwards.
 #[inline]
 pub fn hold_writes<R>(attempt: impl FnOnce() -> R) -> (R, Option<HeldWakes>) {
-    hold(true, attempt)
+    hold(Holds::WakesAndWrites, attempt)
 }
 
 #[inline]
-fn hold<R>(writes: bool, attempt: impl FnOnce() -> R) -> (R, Option<HeldWakes>) {
-    /// Ends the hold, also when `attempt` panics: then whoever was held is woken here.
-    struct Active<'a>(&'a Hold);
-    impl Drop for Active<'_> {
-        #[inline]
+fn hold<R>(holds: Holds, attempt: impl FnOnce() -> R) -> (R, Option<HeldWakes>) {
+    /// Ends the hold when `attempt` panics: then whoever was held is woken here.
+    struct Panics<'a>(&'a Hold);
+    impl Drop for Panics<'_> {
         fn drop(&mut self) {
-            self.0.active.set(false);
-            if !self.0.held.borrow().is_empty() {
-                drop(HeldWakes(self.0.held.take()));
-            }
+            drop(self.0.end());
         }
     }
     HOLD.with(|hold| {
-        hold.active.set(true);
-        hold.writes.set(writes);
-        let active = Active(hold);
+        hold.holds.set(holds);
+        let panics = Panics(hold);
         let result = attempt();
-        let held = if hold.held.borrow().is_empty() {
-            None
-        } else {
-            Some(HeldWakes(hold.held.take()))
-        };
-        drop(active);
-        (result, held)
+        std::mem::forget(panics);
+        (result, hold.end())
     })
 }
 
@@ -139,24 +140,25 @@ impl Drop for HeldWakes {
 /// another to call already: of a message to many each would delay the next.
 pub(crate) fn put_off<W: ByHand + 'static>(writer: impl FnOnce() -> Option<Arc<W>>) -> bool {
     HOLD.with(|hold| {
-        if !hold.active.get() || !hold.writes.get() {
-            return false;
-        }
         let mut held = hold.held.borrow_mut();
-        if held.writer.is_some() {
+        if hold.holds.get() != Holds::WakesAndWrites || held.writer.is_some() {
             return false;
         }
         held.writer = writer().map(|writer| writer as Arc<dyn ByHand>);
+        hold.any.set(true);
         held.writer.is_some()
     })
 }
 
 /// Whether this thread puts off waking others.
 pub(super) fn is_holding() -> bool {
-    HOLD.with(|hold| hold.active.get())
+    HOLD.with(|hold| hold.holds.get() != Holds::Nothing)
 }
 
 /// Leaves sleepers to whoever holds the wakes of this thread.
 pub(super) fn hold_back(sleepers: Sleepers) {
-    HOLD.with(|hold| hold.held.borrow_mut().sleepers.push(sleepers));
+    HOLD.with(|hold| {
+        hold.held.borrow_mut().sleepers.push(sleepers);
+        hold.any.set(true);
+    });
 }
