@@ -21,7 +21,7 @@ use crate::frame::{Expected, Frame, finished_if, moved_into};
 use crate::handle::{Handle, Numbered, Registry};
 use crate::poll;
 use crate::types::{self, KEPT_BY_REFERENCE, SNDMORE, truth};
-use crate::waiting::{interruptible, may_wait, pace, receive_at_once, send_at_once, wait_to_send};
+use crate::waiting::{interruptible, may_wait, receive_at_once, send_at_once, wait_to_send};
 
 impl Numbered for mqcore::Socket {
     fn registry() -> &'static Registry<Self> {
@@ -78,7 +78,6 @@ impl Socket {
         match send_at_once(py, socket, flags, || socket.try_send_slice(payload)) {
             Ok(()) => {
                 self.open_message.store(false, Ordering::Relaxed);
-                pace(py, socket, flags);
                 Ok(())
             }
             Err(error) if may_wait(flags, &error) => self.send_part(py, payload.into(), flags),
@@ -91,7 +90,7 @@ impl Socket {
         let socket = self.engine(py)?;
         let more = flags & SNDMORE != 0;
         match send_at_once(py, socket, flags, || socket.try_send_part(part, more)) {
-            Ok(()) => pace(py, socket, flags),
+            Ok(()) => {}
             Err((error, part)) if may_wait(flags, &error) => {
                 let deadline = socket.send_deadline();
                 wait_to_send(py, part, |part| {
@@ -109,10 +108,7 @@ impl Socket {
     fn send_message(&self, py: Python<'_>, message: Message, flags: i32) -> PyResult<()> {
         let socket = self.engine(py)?;
         match send_at_once(py, socket, flags, || socket.try_send(message)) {
-            Ok(()) => {
-                pace(py, socket, flags);
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err((error, message)) if may_wait(flags, &error) => {
                 let deadline = socket.send_deadline();
                 wait_to_send(py, message, |message| socket.send_until(message, deadline))?

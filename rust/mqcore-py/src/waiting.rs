@@ -1,7 +1,5 @@
 //! Calls of the engine: tried with the interpreter held, waited for without it, with an ear for signals.
 
-use std::time::Duration;
-
 use mqcore::{Errno, hold_wakes, hold_writes};
 use pyo3::prelude::*;
 
@@ -51,32 +49,24 @@ fn look_twice<R>(
     at_once(py, || socket.look_behind()).then(|| at_once(py, attempt))
 }
 
-/// The same for a sending call, which may write what is long by itself, and wait a moment for room if `flags` allow it.
+/// The same for a sending call: it may write what is long by itself, and gives a peer that is behind a moment to come after, if
+/// `flags` allow it.
 #[inline]
-pub(crate) fn send_at_once<R>(
+pub(crate) fn send_at_once<E>(
     py: Python<'_>,
     socket: &mqcore::Socket,
     flags: i32,
-    attempt: impl FnOnce() -> R,
-) -> R {
+    attempt: impl FnOnce() -> Result<(), E>,
+) -> Result<(), E> {
+    let may_wait = flags & DONTWAIT == 0;
     let (result, held) = hold_writes(attempt);
     if let Some(held) = held {
-        py.detach(|| {
-            held.settle(|| match flags & DONTWAIT {
-                0 => socket.send_timeout(),
-                _ => Some(Duration::ZERO),
-            });
-        });
+        py.detach(|| socket.settle(held, may_wait));
     }
-    result
-}
-
-/// Lets a peer that is behind with long messages come after, without the interpreter, if `flags` allow it.
-#[inline]
-pub(crate) fn pace(py: Python<'_>, socket: &mqcore::Socket, flags: i32) {
-    if socket.is_laden() && flags & DONTWAIT == 0 {
+    if result.is_ok() && may_wait && socket.is_laden() {
         py.detach(|| socket.pace(socket.send_deadline()));
     }
+    result
 }
 
 /// Sends by `attempt`, without the interpreter, which gives back what it could not send, and why.

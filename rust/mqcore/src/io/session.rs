@@ -171,7 +171,7 @@ struct Link {
     /// The inward pipe has no room, or much to be read; its reader calls when that has changed.
     paused: bool,
     /// For the reader of a laden pipe, and since and until when that is waited for.
-    patience_in: Patience,
+    patience: Patience,
     patient: Option<(Instant, Instant)>,
     /// The peer will send no more.
     eof: bool,
@@ -201,7 +201,6 @@ struct Link {
     watches_room: bool,
     /// A caller that has written what is long waits itself for room for the rest, a moment (see `by_hand.rs`).
     awaits_room: bool,
-    patience_out: Patience,
     /// The poll watches for something.
     watched: bool,
     /// Everything is sent and our side is shut; wait for the peer's until then.

@@ -24,8 +24,8 @@ struct Held {
 
 /// A connection that the caller writes to by its own hand.
 pub(crate) trait ByHand: Send + Sync {
-    /// Writes what was sent; it may wait for room, for `longest`.
-    fn write(&self, longest: Duration);
+    /// Writes what was sent; it may wait for room, for `longest`. How long it has waited.
+    fn write(&self, longest: Duration) -> Duration;
 }
 
 /// What a thread puts off now.
@@ -72,16 +72,9 @@ thread_local! {
 pub struct HeldWakes(Held);
 
 impl HeldWakes {
-    /// Wakes and writes; if there is something to be written, the caller may wait for room as long as `longest` says (`None`:
-    /// as long as it pays).
-    pub fn settle(mut self, longest: impl FnOnce() -> Option<Duration>) {
-        self.wake();
-        if let Some(writer) = self.0.writer.take() {
-            writer.write(longest().unwrap_or(Duration::MAX));
-        }
-    }
-
-    fn wake(&mut self) {
+    /// Wakes and writes; if there is something to be written, the caller may wait for room as long as `longest` says. How
+    /// long it has waited.
+    pub(crate) fn settle(&mut self, longest: impl FnOnce() -> Duration) -> Duration {
         for sleepers in self.0.sleepers.drain(..) {
             if sleepers.readable {
                 sleepers.signals.readable.wake();
@@ -90,6 +83,8 @@ impl HeldWakes {
                 sleepers.signals.writable.wake();
             }
         }
+        let writer = self.0.writer.take();
+        writer.map_or(Duration::ZERO, |writer| writer.write(longest()))
     }
 }
 
@@ -129,10 +124,7 @@ fn hold<R>(holds: Holds, attempt: impl FnOnce() -> R) -> (R, Option<HeldWakes>) 
 
 impl Drop for HeldWakes {
     fn drop(&mut self) {
-        self.wake();
-        if let Some(writer) = self.0.writer.take() {
-            writer.write(Duration::ZERO);
-        }
+        self.settle(|| Duration::ZERO);
     }
 }
 

@@ -369,7 +369,7 @@ impl Socket {
     }
 
     /// How long a send waits (SNDTIMEO); `None` is for ever.
-    pub fn send_timeout(&self) -> Option<Duration> {
+    pub(super) fn send_timeout(&self) -> Option<Duration> {
         lock(&self.inner.options).sndtimeo
     }
 

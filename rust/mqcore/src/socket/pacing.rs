@@ -7,6 +7,7 @@ use mqcore_proto::INLINE_CAPACITY;
 
 use super::messages::Sending;
 use super::{Inner, Socket};
+use crate::signals::HeldWakes;
 use crate::sync::{Woken, lock};
 
 impl Socket {
@@ -23,6 +24,20 @@ impl Socket {
     pub fn pace(&self, deadline: Option<Instant>) {
         if self.is_laden() {
             self.wait_until_eased(deadline);
+        }
+    }
+
+    /// Wakes and writes what the attempt to send has left to the caller ([`hold_writes`](crate::hold_writes)). If it may
+    /// wait for room in the stream, that is a moment of the same account as [`pace`](Self::pace), and at most SNDTIMEO.
+    pub fn settle(&self, mut held: HeldWakes, may_wait: bool) {
+        let outgoing = &self.inner.outgoing;
+        let waited = held.settle(|| {
+            let patience = lock(outgoing).patience.left().filter(|_| may_wait);
+            let timeout = self.send_timeout().unwrap_or(Duration::MAX);
+            patience.unwrap_or_default().min(timeout)
+        });
+        if !waited.is_zero() {
+            lock(outgoing).patience.spend(waited);
         }
     }
 

@@ -78,38 +78,26 @@ impl Core {
         matches!(written, Written::Done | Written::Full)
     }
 
-    /// Writes what was sent, which is long. If there is no room left and a caller waits for it, for `longest`, this says where,
-    /// and for how long.
-    fn begin_to_write(
-        &mut self,
-        session: &Session,
-        longest: Duration,
-    ) -> (Written, Option<(Arc<Stream>, Duration)>) {
+    /// Writes what was sent, which is long. If there is no room left and the caller `waits` for it, this says where.
+    fn begin_to_write(&mut self, session: &Session, waits: bool) -> (Written, Option<Arc<Stream>>) {
         if matches!(&self.phase, Phase::Linked(link) if link.awaits_room) {
             return (Written::Done, None); // another caller is at it, and goes on with ours
         }
-        let bytes = self
-            .pipe
-            .as_ref()
-            .map_or(0, |pipe| pipe.reader.queued_bytes());
         let Some(link) = self.writable() else {
             return (Written::Trouble, None);
         };
         let answers = link.unanswered == 1;
         link.unanswered = 0;
-        link.patience_out.earn(bytes);
-        let patience = link.patience_out.left().map(|left| left.min(longest));
-        let patience = patience.filter(|patience| !patience.is_zero());
-        link.awaits_room = patience.is_some();
+        link.awaits_room = waits;
         let mut written = self.write_by_hand(session);
         let Phase::Linked(link) = &mut self.phase else {
             return (Written::Trouble, None);
         };
         link.lockstep = answers && written == Written::Done;
         let unfinished = matches!(written, Written::Full | Written::Turn);
-        if let Some(patience) = patience.filter(|_| unfinished) {
+        if waits && unfinished {
             link.unwatch_room(session);
-            return (written, Some((Arc::clone(&link.stream), patience)));
+            return (written, Some(Arc::clone(&link.stream)));
         }
         link.hand_over(session);
         if written == Written::Turn {
@@ -118,14 +106,8 @@ impl Core {
         (written, None)
     }
 
-    /// Goes on after waits for room since `began`, which were in vain if there is none.
-    fn go_on_to_write(
-        &mut self,
-        session: &Session,
-        stream: &Arc<Stream>,
-        room: bool,
-        began: Instant,
-    ) -> Written {
+    /// Goes on after a wait for room, which was in vain if there is none.
+    fn go_on_to_write(&mut self, session: &Session, stream: &Arc<Stream>, room: bool) -> Written {
         match &mut self.phase {
             Phase::Linked(link) if Arc::ptr_eq(&link.stream, stream) => link.ready.writable |= room,
             _ => return Written::Done, // the connection is another
@@ -141,7 +123,6 @@ impl Core {
         if matches!(written, Written::Full | Written::Turn) {
             return written;
         }
-        link.patience_out.spend(began.elapsed());
         link.hand_over(session);
         written
     }
@@ -158,28 +139,28 @@ impl Link {
 }
 
 impl ByHand for Session {
-    fn write(&self, longest: Duration) {
+    fn write(&self, longest: Duration) -> Duration {
         // The others drop what finds no room: nobody waits there.
         let waits = matches!(
             self.config.port.kind,
             SocketType::Push | SocketType::Dealer | SocketType::Pair | SocketType::Req
         );
-        let longest = if waits { longest } else { Duration::ZERO };
-        let (mut written, rest) = lock(&self.core).begin_to_write(self, longest);
-        if let Some((stream, patience)) = rest {
+        let waits = waits && !longest.is_zero();
+        let (mut written, rest) = lock(&self.core).begin_to_write(self, waits);
+        let mut waited = Duration::ZERO;
+        if let Some(stream) = rest {
             let began = Instant::now();
-            loop {
-                let left = patience.saturating_sub(began.elapsed());
+            while matches!(written, Written::Full | Written::Turn) {
+                let left = longest.saturating_sub(began.elapsed());
                 let room = !left.is_zero() && (written == Written::Turn || has_room(&stream, left));
-                written = lock(&self.core).go_on_to_write(self, &stream, room, began);
-                if !matches!(written, Written::Full | Written::Turn) {
-                    break;
-                }
+                written = lock(&self.core).go_on_to_write(self, &stream, room);
             }
+            waited = began.elapsed();
         }
         if written == Written::Trouble {
             self.schedule();
         }
+        waited
     }
 }
 

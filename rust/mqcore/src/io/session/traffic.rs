@@ -371,7 +371,7 @@ impl Core {
                 }
                 if let Some(run) = link.connection.receive_run(&mut input, room, now) {
                     let count = u32::try_from(run.len()).unwrap_or(u32::MAX);
-                    link.patience_in.earn(run.byte_len());
+                    link.patience.earn(run.byte_len());
                     link.has_brought(count, false);
                     pipe.writer.write_run(run);
                     unflushed = true;
@@ -385,7 +385,7 @@ impl Core {
                         && !pipe.writer.is_closed()
                     {
                         let bytes = message.heap_len();
-                        link.patience_in.earn(bytes);
+                        link.patience.earn(bytes);
                         // Of a conflating socket the oldest message is the least wanted: it is read as it comes.
                         let conflates = session.config.options.conflates(session.config.port.kind);
                         link.has_brought(1, bytes >= LONG && !conflates);
@@ -453,7 +453,7 @@ impl Link {
             registered: !accepted,
             raw,
             paused: false,
-            patience_in: Patience::default(),
+            patience: Patience::default(),
             patient: None,
             eof: false,
             write_failed: false,
@@ -463,7 +463,6 @@ impl Link {
             lockstep: false,
             lent: None,
             awaits_room: false,
-            patience_out: Patience::default(),
             review_at: None,
             vessel: None,
             brought: false,
@@ -508,7 +507,7 @@ impl Link {
         let (since, until) = match self.patient {
             Some(span) => span,
             None => {
-                let Some(span) = self.patience_in.left().filter(|_| pipe.is_laden()) else {
+                let Some(span) = self.patience.left().filter(|_| pipe.is_laden()) else {
                     return false;
                 };
                 pipe.wait_until_eased();
@@ -521,7 +520,7 @@ impl Link {
             if !eased {
                 pipe.give_up();
             }
-            self.patience_in.spend(now.saturating_duration_since(since));
+            self.patience.spend(now.saturating_duration_since(since));
             self.patient = None;
         }
         waits
